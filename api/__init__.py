@@ -1,0 +1,1 @@
+"""Front door 2: the HTTP API that nodes, auditors and operators ask."""

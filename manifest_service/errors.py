@@ -1,0 +1,110 @@
+"""What can go wrong, by cause: each with a stable code, a sentence of what was found, and the next step to take.
+
+Two families follow the states of a manifest. An `ImageRefused` is a property of the content: trying again cannot help.
+A `ComputationFailed` is a property of the attempt; a retriable one is tried again by the worker before it is final.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class RefusalCode(StrEnum):
+    """Why an image's content can never have a manifest. Nova would refuse it too, or should."""
+
+    BACKING_FILE = "backing-file"
+    DATA_FILE = "data-file"
+    ENCRYPTED = "encrypted"
+    CORRUPT_HEADER = "corrupt-header"
+    CORRUPT_TABLE = "corrupt-table"
+    CORRUPT_DATA = "corrupt-data"
+    TRUNCATED = "truncated"
+    UNSUPPORTED_FEATURE = "unsupported-feature"
+    FORMAT_MISMATCH = "format-mismatch"
+    UNSUPPORTED_FORMAT = "unsupported-format"
+    UNSUPPORTED_CONTAINER = "unsupported-container"
+    VIRTUAL_SIZE_LIMIT = "virtual-size-limit"
+
+
+class FailureCode(StrEnum):
+    """Why an attempt at a manifest failed. An operator may ask for it again."""
+
+    SOURCE_MISMATCH = "source-mismatch"
+    SOURCE_NOT_FOUND = "source-not-found"
+    SOURCE_UNREADABLE = "source-unreadable"
+    SOURCE_CHANGED = "source-changed"
+    STORE_UNSUPPORTED = "store-unsupported"
+    TIME_LIMIT = "time-limit"
+    WORKER_LOST = "worker-lost"
+    INTERNAL_ERROR = "internal-error"
+
+
+NEXT_STEPS: dict[str, str] = {
+    RefusalCode.BACKING_FILE: "Flatten it with `qemu-img convert` where its backing file is trusted, and upload that.",
+    RefusalCode.DATA_FILE: "Convert it with `qemu-img convert` where its data file is trusted, and upload that.",
+    RefusalCode.ENCRYPTED: "Upload it decrypted; Nova does not convert encrypted images.",
+    RefusalCode.CORRUPT_HEADER: "Check the file with `qemu-img check` where it was made, and upload it anew.",
+    RefusalCode.CORRUPT_TABLE: "Check the file with `qemu-img check` where it was made, and upload it anew.",
+    RefusalCode.CORRUPT_DATA: "Check the file with `qemu-img check` where it was made, and upload it anew.",
+    RefusalCode.TRUNCATED: "The upload was cut or the file was incomplete: upload the whole file again.",
+    RefusalCode.UNSUPPORTED_FEATURE: "Rewrite it with `qemu-img convert -O qcow2`, which drops unknown features.",
+    RefusalCode.FORMAT_MISMATCH: "Upload it again under the disk_format that it really has.",
+    RefusalCode.UNSUPPORTED_FORMAT: "Convert it to qcow2 or raw with `qemu-img convert`, and upload that.",
+    RefusalCode.UNSUPPORTED_CONTAINER: "Unpack the container and upload the disk in it with container_format bare.",
+    RefusalCode.VIRTUAL_SIZE_LIMIT: "Raise [limits] virtual_size if an image of this size is meant.",
+    FailureCode.SOURCE_MISMATCH: (
+        "The store holds other bytes than Glance recorded. Treat the image as damaged or replaced: compare it with its"
+        " origin before anyone boots it."
+    ),
+    FailureCode.SOURCE_NOT_FOUND: "Check that this service's [glance_store] sections are those of glance-api.conf.",
+    FailureCode.SOURCE_UNREADABLE: "Check the store, and that this service's user may read it; then compute again.",
+    FailureCode.SOURCE_CHANGED: "The file changed while it was read. Find out what writes to the store; then compute again.",
+    FailureCode.STORE_UNSUPPORTED: "The image's store offers no random access; see docs/stores.md for what is supported.",
+    FailureCode.TIME_LIMIT: "Raise [limits] computation_time, or look at why the store is slow; then compute again.",
+    FailureCode.WORKER_LOST: "Workers died on this image each time. Look at their logs (memory?); then compute again.",
+    FailureCode.INTERNAL_ERROR: "This is a defect of the service: report it with the worker's log; then compute again.",
+}
+
+
+class ManifestServiceError(Exception):
+    """Base of all errors that a user may cause or meet.
+
+    code: stable, lower case with hyphens; scripts may hold on to it.
+    reason: one sentence: what was expected, what was found, where.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = str(code)
+        self.reason = reason
+
+    @property
+    def next_step(self) -> str:
+        """What the reader of this error should do next, in one sentence."""
+        return NEXT_STEPS.get(self.code, "")
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.reason}"
+
+
+class ImageRefused(ManifestServiceError):
+    """The content can never be trusted or converted; no attempt will change that."""
+
+    def __init__(self, code: RefusalCode, reason: str) -> None:
+        super().__init__(code, reason)
+
+
+class ComputationFailed(ManifestServiceError):
+    """This attempt did not give a manifest.
+
+    retriable: whether the same attempt may succeed later by itself (a store that is away), as against one that waits
+        for an operator (source bytes that are not what Glance recorded).
+    """
+
+    def __init__(self, code: FailureCode, reason: str, *, retriable: bool) -> None:
+        super().__init__(code, reason)
+        self.retriable = retriable
+
+
+class UsageError(ManifestServiceError):
+    """The user asked for something that cannot be: a missing file, a bad option, an unreadable configuration."""

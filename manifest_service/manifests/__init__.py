@@ -1,0 +1,1 @@
+"""What is known of each image's disk, and the database that keeps it."""

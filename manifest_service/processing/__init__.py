@@ -1,0 +1,1 @@
+"""From "uploaded" to "ready": the queue, its leases, and the worker that computes manifests."""

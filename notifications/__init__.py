@@ -1,0 +1,1 @@
+"""Front door 1: Glance's notifications come in through oslo.messaging and leave as domain events."""
