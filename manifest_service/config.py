@@ -1,0 +1,207 @@
+"""All options of the service, in oslo.config's form; `etc/manifest-service.conf.sample` is generated from here.
+
+The sections of glance_store, oslo.messaging, oslo.db and oslo.log are registered by those libraries, so that a
+glance-api.conf can be read unchanged beside our own file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg, types
+from oslo_db import options as db_options
+from oslo_log import log
+
+from manifest_service.disks.limits import DEFAULT_LIMITS
+from manifest_service.errors import UsageError
+
+PROJECT = "manifest-service"
+
+
+def default_state_path() -> str:
+    """Where the embedded default keeps its database and images: the user's own state folder (XDG base directories)."""
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return str(Path(home) / PROJECT)
+
+
+DEFAULT_OPTS = [
+    cfg.StrOpt(
+        "state_path",
+        default=default_state_path(),
+        sample_default="/var/lib/manifest-service",
+        help="Folder of the embedded default: the SQLite database, and the file store where none is configured.",
+    ),
+    cfg.DictOpt(
+        "enabled_backends",
+        default={},
+        help="Glance's own option, `name:type` pairs, read from glance-api.conf. Empty means the single-store form,"
+        " `[glance_store] stores`.",
+    ),
+]
+
+LISTENER_OPTS = [
+    cfg.ListOpt("topics", default=["notifications"], help="Notification topics that Glance publishes to."),
+    cfg.StrOpt(
+        "pool",
+        default=PROJECT,
+        help="Name of our pool of listeners. RabbitMQ keeps one queue of this name: listeners share its messages, and"
+        " take none from Ceilometer or others. Empty means no pool, which does take them.",
+    ),
+    cfg.StrOpt("exchange", default="glance", help="Glance's control_exchange."),
+    cfg.IntOpt(
+        "prefetch",
+        default=64,
+        min=1,
+        max=10000,
+        help="Unacknowledged messages that one listener may hold. RabbitMQ's own default is all of them.",
+    ),
+    cfg.FloatOpt(
+        "requeue_delay",
+        default=5.0,
+        min=0.0,
+        max=300.0,
+        help="Seconds that a message waits, unacknowledged, before it goes back to the broker while the database is"
+        " away. The broker hands it out again at once, so this is what keeps it from spinning.",
+    ),
+]
+
+WORKER_OPTS = [
+    cfg.IntOpt(
+        "concurrency",
+        default=1,
+        min=1,
+        max=64,
+        help="Images that one worker process computes at a time. Each takes about two cores.",
+    ),
+    cfg.FloatOpt("poll_interval", default=1.0, min=0.05, max=60.0, help="Seconds between looks at an empty queue."),
+    cfg.FloatOpt(
+        "lease",
+        default=60.0,
+        min=1.0,
+        max=3600.0,
+        help="Seconds after which the image of a worker that stopped renewing goes to another. It is renewed every"
+        " third of that.",
+    ),
+    cfg.IntOpt(
+        "max_attempts",
+        default=8,
+        min=1,
+        max=1000,
+        help="Attempts at an image before it is `failed`, those that killed their worker included.",
+    ),
+    cfg.FloatOpt(
+        "retry_delay",
+        default=5.0,
+        min=0.0,
+        max=3600.0,
+        help="Seconds before the second attempt; doubled for each further one, one hour at most.",
+    ),
+]
+
+API_OPTS = [
+    cfg.StrOpt("listen", default="127.0.0.1:9494", help="HOST:PORT. Port 0 takes a free one and says which."),
+    cfg.StrOpt("auth_strategy", default="noauth", choices=["noauth"], help="How callers are authenticated."),
+    cfg.BoolOpt(
+        "listen_without_auth",
+        default=False,
+        help="Allow `noauth` on an address that is not loopback. Everybody who reaches it can read every manifest and"
+        " ask for computations.",
+    ),
+    cfg.IntOpt("threads", default=8, min=1, max=256, help="Requests that one API process answers at a time."),
+    cfg.IntOpt("connections", default=500, min=1, max=10000, help="Connections that one API process keeps open."),
+    cfg.IntOpt(
+        "max_body",
+        default=262144,
+        min=1024,
+        max=67108864,
+        help="Bytes of a request's body. The default holds a lookup of 1,000 digests with room to spare.",
+    ),
+    cfg.IntOpt("page_limit", default=1000, min=1, max=10000, help="Manifests on one page, and keys in one lookup."),
+]
+
+DIGESTS_OPTS = [
+    cfg.ListOpt(
+        "algorithms",
+        default=["sha256"],
+        item_type=types.String(),
+        help="Digests computed of each disk, all in one pass: sha256, sha512, blake3, md5 and others of hashlib.",
+    ),
+]
+
+LIMITS_OPTS = [
+    cfg.IntOpt(
+        "virtual_size",
+        default=DEFAULT_LIMITS.virtual_size,
+        min=512,
+        help="Bytes of the largest disk that is computed; larger ones are refused. A tiny file can claim exabytes, and"
+        " each byte must be hashed.",
+    ),
+    cfg.FloatOpt(
+        "computation_time",
+        default=6 * 3600.0,
+        min=1.0,
+        help="Seconds that one attempt at an image may take before it counts as failed.",
+    ),
+]
+
+GROUPS: dict[str, list[Any]] = {
+    "DEFAULT": DEFAULT_OPTS,
+    "listener": LISTENER_OPTS,
+    "worker": WORKER_OPTS,
+    "api": API_OPTS,
+    "digests": DIGESTS_OPTS,
+    "limits": LIMITS_OPTS,
+}
+
+
+def list_options() -> list[tuple[str, list[Any]]]:
+    """Our own options by group, for oslo-config-generator."""
+    return [(group, list(options)) for group, options in GROUPS.items()]
+
+
+def load(config_files: Sequence[str] = (), overrides: Iterable[tuple[str, str, Any]] = ()) -> cfg.ConfigOpts:
+    """Read the configuration.
+
+    config_files: paths in order, later ones win; empty means oslo.config's usual places
+        (/etc/manifest-service/manifest-service.conf and the like), or none at all: the embedded default.
+    overrides: (group, option, value) that stand above all files: what the command line says.
+    Raises UsageError for a file that is missing or cannot be parsed, or a value out of its bounds.
+    """
+    conf = cfg.ConfigOpts()
+    for group, options in GROUPS.items():
+        conf.register_opts(options, group=None if group == "DEFAULT" else group)
+    log.register_options(conf)
+    db_options.set_defaults(conf)
+    try:
+        conf(
+            args=[],
+            project=PROJECT,
+            default_config_files=list(config_files) or cfg.find_config_files(project=PROJECT),
+            default_config_dirs=[],
+        )
+        for group, option, value in overrides:
+            conf.set_override(option, value, group=None if group == "DEFAULT" else group)
+        _read_every_option(conf)
+    except (cfg.Error, ValueError) as error:
+        raise UsageError("bad-configuration", f"the configuration cannot be used: {error}") from error
+    if conf.database.connection is None:
+        conf.set_default("connection", f"sqlite:///{conf.state_path}/manifests.sqlite", group="database")
+    return conf
+
+
+def _read_every_option(conf: cfg.ConfigOpts) -> None:
+    """Have oslo.config parse each of our values now: it checks them only when they are first read."""
+    for group, options in GROUPS.items():
+        section = conf if group == "DEFAULT" else conf[group]
+        for option in options:
+            getattr(section, option.dest)
+
+
+def is_configured(conf: cfg.ConfigOpts, group: str, *options: str) -> bool:
+    """Whether any of these options was given a value by somebody, as against left at its library's default."""
+    defaults = (cfg.Locations.opt_default, cfg.Locations.set_default)
+    places = (conf.get_location(option, group) for option in options)
+    return any(place is not None and place.location not in defaults for place in places)

@@ -1,0 +1,89 @@
+"""Which digests can be computed, and how each takes in a disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Protocol
+
+from blake3 import blake3
+
+from manifest_service.errors import UsageError
+
+DEFAULT_ALGORITHM = "sha256"
+
+_ZEROS = bytes(1 << 20)
+
+
+class DiskDigest(Protocol):
+    """A digest in the making: it is given a disk from beginning to end, in pieces of any length."""
+
+    def data(self, view: memoryview) -> None:
+        """Take in bytes; the view is reused after the call."""
+        ...
+
+    def zeros(self, length: int) -> None:
+        """Take in so many zeros: bytes that were never read."""
+        ...
+
+    def hexdigest(self) -> str:
+        """Give the result."""
+        ...
+
+
+class Hash(Protocol):
+    """What hashlib and blake3 offer."""
+
+    def update(self, data: memoryview, /) -> object: ...
+
+    def hexdigest(self) -> str: ...
+
+
+class SequentialDigest:
+    """A hash of all bytes one after the other, zeros included: what `sha256sum` and the like print of the raw disk."""
+
+    def __init__(self, new: Hash) -> None:
+        self._hash = new
+
+    def data(self, view: memoryview) -> None:
+        self._hash.update(view)
+
+    def zeros(self, length: int) -> None:
+        zeros = memoryview(_ZEROS)
+        for start in range(0, length, len(zeros)):
+            self._hash.update(zeros[: length - start])
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def available() -> tuple[str, ...]:
+    """Name all algorithms of this installation: hashlib's of a fixed output size, and blake3."""
+    fixed = (name for name in hashlib.algorithms_guaranteed if not name.startswith("shake_"))
+    return tuple(sorted([*fixed, "blake3"]))
+
+
+def check(algorithms: Iterable[str]) -> tuple[str, ...]:
+    """Return the names, each once, in their order. Raises UsageError for an unknown name."""
+    names = tuple(dict.fromkeys(algorithms))
+    known = available()
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                "unknown-algorithm", f"there is no digest algorithm {name!r}; there are {', '.join(known)}"
+            )
+    return names
+
+
+def new_hash(algorithm: str) -> Hash:
+    """Begin a plain hash. Raises UsageError for an unknown name."""
+    check([algorithm])
+    if algorithm == "blake3":
+        return blake3()
+    # Not for security: md5 and sha1 are what Glance and older tools recorded, also where policy bars their other uses.
+    return hashlib.new(algorithm, usedforsecurity=False)
+
+
+def new_digest(algorithm: str) -> DiskDigest:
+    """Begin a digest of a disk. Raises UsageError for an unknown name."""
+    return SequentialDigest(new_hash(algorithm))

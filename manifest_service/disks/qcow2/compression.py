@@ -1,0 +1,150 @@
+"""Inflating compressed clusters: exactly one cluster comes out, or an error; never more memory than that.
+
+A descriptor counts its compressed bytes in sectors, so that bytes of a neighbour follow the stream: they are ignored.
+Specification: section "Compressed Clusters Descriptor", header field "compression_type".
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+
+import zstandard
+from isal import igzip_lib
+
+from manifest_service.disks.runs import CompressionMethod
+
+Decompress = Callable[[memoryview, int], "bytes | memoryview"]
+"""From compressed bytes and the size of a cluster to its content; raises ClusterError."""
+
+_IsalError: type[Exception] = igzip_lib.error  # type: ignore[assignment]  # its stub says that it is an instance
+
+_ZLIB_WINDOW_BITS = 15
+"""qemu passes 12, but as it inflates to one buffer in one call, distances up to 2^15 work there."""
+
+
+class ClusterError(Exception):
+    """Compressed bytes that do not give a whole cluster.
+
+    cut: whether more bytes could have given one.
+    """
+
+    def __init__(self, reason: str, *, cut: bool = False) -> None:
+        super().__init__(reason)
+        self.cut = cut
+
+
+def decompressor(method: CompressionMethod) -> Decompress:
+    """Make a decompressor, for use by one thread."""
+    return inflate if method == "zlib" else ZstdDecompressor()
+
+
+def inflate(data: memoryview, size: int) -> bytes:
+    """Inflate a raw deflate stream.
+
+    ISA-L is faster than zlib, but where a stream is not simply right, zlib's word is what qemu goes by: a stream cut
+    short after a full cluster is fine, unless zlib finds fault with what it sees next.
+    """
+    decoder = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE, _ZLIB_WINDOW_BITS)
+    try:
+        cluster: bytes = decoder.decompress(data, size)
+    except _IsalError:
+        return _inflate_by_zlib(data, size)
+    if decoder.eof and len(cluster) == size:
+        return cluster
+    return _inflate_by_zlib(data, size)
+
+
+def _inflate_by_zlib(data: memoryview, size: int) -> bytes:
+    decoder = zlib.decompressobj(-_ZLIB_WINDOW_BITS)
+    try:
+        cluster = decoder.decompress(data, size)
+    except zlib.error as error:
+        raise ClusterError("the deflate stream is invalid") from error
+    if len(cluster) < size:
+        raise ClusterError(f"the deflate stream gives {len(cluster)} of {size} bytes", cut=not decoder.eof)
+    return cluster
+
+
+class ZstdDecompressor:
+    """Decompresses zstd frames until a cluster is full; the last frame must end there."""
+
+    def __init__(self) -> None:
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._cluster = bytearray()
+
+    def __call__(self, data: memoryview, size: int) -> memoryview:
+        """Decompress; the result is valid until the next call."""
+        if len(self._cluster) != size + 1:
+            # One byte more than a cluster, so that a frame which gives more is seen to do so.
+            self._cluster = bytearray(size + 1)
+        cluster = memoryview(self._cluster)
+        done = position = 0
+        while done < size:
+            end = _frame_end(data, position)
+            done += self._decompress_frame(data[position:end], cluster[done:])
+            position = end
+        if done > size:
+            raise ClusterError(f"the zstd frames give more than {size} bytes")
+        return cluster[:size]
+
+    def _decompress_frame(self, frame: memoryview, space: memoryview) -> int:
+        # Given one frame alone and room to spare, the reader takes in all of the frame, its checksum included.
+        try:
+            with self._decompressor.stream_reader(frame, closefd=False) as reader:
+                return reader.readinto(space)
+        except zstandard.ZstdError as error:
+            raise ClusterError("a zstd frame is invalid") from error
+
+
+_ZSTD_MAGIC = 0xFD2FB528
+_SKIPPABLE_MAGIC = 0x184D2A50
+_RESERVED_BLOCK = 3
+_RLE_BLOCK = 1
+_CHECKSUM = 4
+
+
+def _frame_end(data: memoryview, start: int) -> int:
+    """Find where the frame that begins at `start` ends, from the sizes of its blocks.
+
+         0       4                                            0                2 3                         23
+        +-------+--------+---------+---+ ... +----------+    +---+------------+-+---------------------------+
+        | magic | header | block 1 | block 2 | checksum |    block header: bit 0 last, 1-2 type, 3-23 size
+        +-------+--------+---------+---+ ... +----------+
+
+    Format: RFC 8878, sections 3.1.1 and 3.1.2.
+    """
+    (magic,) = _unpack("<I", data, start)
+    if magic & ~0xF == _SKIPPABLE_MAGIC:
+        (length,) = _unpack("<I", data, start + 4)
+        return _within(data, start + 8 + length)
+    if magic != _ZSTD_MAGIC:
+        raise ClusterError("there is no zstd frame where one should begin")
+    try:
+        header = bytes(data[start : start + 18])
+        position = start + zstandard.frame_header_size(header)
+        has_checksum = zstandard.get_frame_parameters(header).has_checksum
+    except zstandard.ZstdError as error:
+        raise ClusterError("a zstd frame's header is invalid", cut=len(header) < 18) from error
+    last = 0
+    while not last:
+        low, high = _unpack("<HB", data, position)
+        block = low | high << 16
+        last, kind, length = block & 1, block >> 1 & 3, block >> 3
+        if kind == _RESERVED_BLOCK:
+            raise ClusterError("a zstd frame has a block of unknown type")
+        position += 3 + (1 if kind == _RLE_BLOCK else length)
+    return _within(data, position + (_CHECKSUM if has_checksum else 0))
+
+
+def _unpack(layout: str, data: memoryview, offset: int) -> tuple[int, ...]:
+    if offset + struct.calcsize(layout) > len(data):
+        raise ClusterError("a zstd frame is incomplete", cut=True)
+    return struct.unpack_from(layout, data, offset)
+
+
+def _within(data: memoryview, end: int) -> int:
+    if end > len(data):
+        raise ClusterError("a zstd frame is incomplete", cut=True)
+    return end

@@ -1,0 +1,136 @@
+"""Where an image's bytes come from: random access to a fixed number of bytes, read by one thread at a time."""
+
+from __future__ import annotations
+
+import os
+import stat
+from types import TracebackType
+from typing import Protocol, Self
+
+from manifest_service.errors import ComputationFailed, FailureCode
+
+
+class Source(Protocol):
+    """The bytes of an image as they are stored. Not for several threads at once."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in all; it does not change while the source is open."""
+        ...
+
+    def readinto(self, buffer: memoryview, offset: int) -> int:
+        """Fill `buffer` from byte `offset`; return the bytes read: fewer than asked only at the source's end."""
+        ...
+
+
+class FileSource:
+    """A regular file, opened once: what its name points to later does not matter."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Take over an open descriptor of a regular file; `open` is the usual way here.
+
+        Raises ComputationFailed (source-unreadable) for anything else; the descriptor stays open then.
+        """
+        self._descriptor = descriptor
+        self._at_opening = os.fstat(descriptor)
+        if not stat.S_ISREG(self._at_opening.st_mode):
+            raise ComputationFailed(FailureCode.SOURCE_UNREADABLE, "this is not a regular file", retriable=True)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Open `path` for reading.
+
+        Raises ComputationFailed: source-not-found, or source-unreadable for what may not be read or is no regular file.
+        """
+        try:
+            # A FIFO would block an ordinary open until somebody writes to it.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        except FileNotFoundError as error:
+            raise ComputationFailed(FailureCode.SOURCE_NOT_FOUND, "there is no such file", retriable=True) from error
+        except (OSError, ValueError) as error:
+            raise _unreadable("opened", error) from error
+        try:
+            return cls(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    @property
+    def size(self) -> int:
+        return self._at_opening.st_size
+
+    def readinto(self, buffer: memoryview, offset: int) -> int:
+        wanted = max(0, min(len(buffer), self.size - offset))
+        done = 0
+        while done < wanted:
+            try:
+                count = os.preadv(self._descriptor, [buffer[done:wanted]], offset + done)
+            except OSError as error:
+                raise _unreadable("read", error) from error
+            if count == 0:
+                raise ComputationFailed(
+                    FailureCode.SOURCE_CHANGED,
+                    f"the file ends at byte {offset + done}; it had {self.size} bytes when it was opened",
+                    retriable=True,
+                )
+            done += count
+        return done
+
+    def verify_unchanged(self) -> None:
+        """Raise ComputationFailed (source-changed) if the file was written to since it was opened.
+
+        It compares size, modification time and inode, so it can miss a write within one tick of the clock that the
+        file system takes its times from (milliseconds).
+        """
+        before, now = self._at_opening, os.fstat(self._descriptor)
+        if (before.st_size, before.st_mtime_ns, before.st_ino) != (now.st_size, now.st_mtime_ns, now.st_ino):
+            raise ComputationFailed(
+                FailureCode.SOURCE_CHANGED,
+                f"the file changed while it was read: {before.st_size} bytes at first, {now.st_size} at the end, and "
+                f"last modified {(now.st_mtime_ns - before.st_mtime_ns) / 1e9:.3f} seconds later",
+                retriable=True,
+            )
+
+    def close(self) -> None:
+        """Close the file; harmless when it is closed already."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_padded(source: Source, offset: int, length: int) -> bytearray:
+    """Read `length` bytes from `offset`, with zeros for what lies past the source's end, as qemu reads metadata."""
+    data = bytearray(length)
+    if offset < source.size:
+        wanted = min(length, source.size - offset)
+        read_exactly(source, memoryview(data)[:wanted], offset)
+    return data
+
+
+def read_exactly(source: Source, buffer: memoryview, offset: int) -> None:
+    """Fill `buffer` with bytes that must be there, since they lie before the source's end.
+
+    Nothing may be padded here: bytes that the source no longer has would become part of a digest as zeros.
+    """
+    count = source.readinto(buffer, offset)
+    if count != len(buffer):
+        raise ComputationFailed(
+            FailureCode.SOURCE_CHANGED,
+            f"only {count} of {len(buffer)} bytes could be read at byte {offset}; the source had {source.size} bytes",
+            retriable=True,
+        )
+
+
+def _unreadable(action: str, error: Exception) -> ComputationFailed:
+    why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return ComputationFailed(
+        FailureCode.SOURCE_UNREADABLE, f"the file cannot be {action}: {why.lower()}", retriable=True
+    )

@@ -1,0 +1,137 @@
+"""The engine and its transactions: oslo.db's, with every conflict answered by running the whole transaction again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from oslo_db import api as db_api
+from oslo_db import exception as db_exception
+from oslo_db.sqlalchemy import enginefacade
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm.exc import StaleDataError
+
+from manifest_service.errors import UsageError
+
+Result = TypeVar("Result")
+
+CONFLICT_RETRIES = 20
+"""Runs of one transaction before a conflict is given up: far beyond what writers of one row need."""
+CONFLICT_INTERVAL = 0.05
+"""Seconds before the second run; doubled and jittered by oslo.db from there."""
+
+# Each gives the database's own clock as seconds since 1970: hosts' clocks differ and jump, leases must not.
+_CLOCKS = {
+    "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
+    "mysql": "SELECT timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(6)) / 1000000",
+    "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
+}
+
+
+class DatabaseAway(Exception):
+    """The database cannot be reached now; what was to be written is not written, and may be tried again later."""
+
+
+class Database:
+    """One engine with its sessions. Threads share it."""
+
+    def __init__(self, connection: str, *, connect_retries: int = 10, retry_interval: int = 10) -> None:
+        """Connect.
+
+        connection: an SQLAlchemy URL.
+        connect_retries, retry_interval: times and seconds to wait for a database that is not up yet.
+        Raises UsageError for a URL that is none, DatabaseAway where nothing answers.
+        """
+        try:
+            self.url = _with_utf8mb4(make_url(connection))
+            if self.url.get_backend_name() not in _CLOCKS:
+                raise ArgumentError(f"the dialect is {self.url.get_backend_name()}")
+        except ArgumentError as error:
+            raise UsageError(
+                "bad-configuration",
+                f"[database] connection must be a URL for postgresql+psycopg, mysql+pymysql or sqlite: {error}",
+            ) from error
+        if self.url.get_backend_name() == "sqlite" and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        manager = enginefacade.transaction_context()
+        manager.configure(
+            connection=self.url.render_as_string(hide_password=False),
+            sqlite_fk=True,
+            max_retries=connect_retries,
+            retry_interval=retry_interval,
+        )
+        try:
+            self.engine: Engine = manager.writer.get_engine()
+        except db_exception.DBConnectionError as error:
+            raise DatabaseAway(_plain(error)) from error
+        if self.url.get_backend_name() == "sqlite":
+            self._use_write_ahead_log()
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    def transaction(self, work: Callable[[Session], Result]) -> Result:
+        """Run `work` in one transaction and commit; on a conflict roll back and run it anew.
+
+        work: may be called several times, so it must do nothing that a rollback does not undo.
+        Raises DatabaseAway when the connection is lost or cannot be had.
+        """
+
+        @db_api.wrap_db_retry(  # type: ignore[untyped-decorator]
+            retry_interval=CONFLICT_INTERVAL,
+            max_retries=CONFLICT_RETRIES,
+            max_retry_interval=1,
+            retry_on_deadlock=True,
+            exception_checker=_is_conflict,
+            jitter=True,
+        )
+        def attempt() -> Result:
+            with self._sessions.begin() as session:
+                return work(session)
+
+        try:
+            outcome: Result = attempt()
+        except db_exception.DBConnectionError as error:
+            raise DatabaseAway(_plain(error)) from error
+        return outcome
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+    def _use_write_ahead_log(self) -> None:
+        """Let readers go on while one writes. The mode stays with the file."""
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+def database_now(session: Session) -> datetime:
+    """The database's own clock, in UTC: the one clock that all processes share."""
+    seconds = session.execute(text(_CLOCKS[session.get_bind().dialect.name])).scalar_one()
+    return datetime.fromtimestamp(float(seconds), UTC)
+
+
+def _is_conflict(error: Exception) -> bool:
+    """Whether somebody else wrote the same row at the same time, and a second run can do better."""
+    if isinstance(error, StaleDataError | db_exception.DBDuplicateEntry):
+        return True
+    # SQLite's one writer at a time: https://www.sqlite.org/rescode.html#busy_snapshot
+    return isinstance(error, db_exception.DBError) and (
+        isinstance(error.inner_exception, OperationalError) and "database is locked" in str(error.inner_exception)
+    )
+
+
+def _with_utf8mb4(url: URL) -> URL:
+    """MariaDB's `utf8` holds no emoji, and image names do."""
+    if url.get_backend_name() == "mysql" and "charset" not in url.query:
+        return url.update_query_dict({"charset": "utf8mb4"})
+    return url
+
+
+def _plain(error: Exception) -> str:
+    """The driver's own first line, without SQLAlchemy's link and without the statement."""
+    return str(getattr(error, "inner_exception", None) or error).splitlines()[0]

@@ -1,0 +1,16 @@
+"""How Alembic reaches our database: over the connection that `schema.py` hands it."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from manifest_service.manifests.models import Base
+from manifest_service.manifests.schema import VERSION_TABLE
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    version_table=VERSION_TABLE,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,137 @@
+"""The tables. Relations are followed by explicit queries, not by attributes, so that each query can be seen."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from manifest_service.manifests.columns import RowNumber, UtcDateTime
+
+# utf8mb4_bin: identifiers and digests compare byte by byte on MariaDB too, and names may hold any character.
+_MARIADB = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that a migration can name it too."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Image(Base):
+    """A Glance image as the latest of its notifications describes it."""
+
+    __tablename__ = "images"
+    __table_args__ = (Index("ix_images_deleted_at_id", "deleted_at", "id"), _MARIADB)
+
+    id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
+    """Order of first sight: what pages are cut by."""
+    image_id: Mapped[str] = mapped_column(String(36), unique=True)
+    cache_name: Mapped[str] = mapped_column(String(40), index=True)
+    """SHA-1 of the image id in hex: the name of its file in Nova's `_base`."""
+    name: Mapped[str | None] = mapped_column(String(255))
+    owner: Mapped[str | None] = mapped_column(String(255), index=True)
+    visibility: Mapped[str | None] = mapped_column(String(32))
+    disk_format: Mapped[str | None] = mapped_column(String(32))
+    container_format: Mapped[str | None] = mapped_column(String(32))
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    """Bytes of the source, as Glance recorded them."""
+    checksums: Mapped[dict[str, str]] = mapped_column(JSON)
+    """Of the source, algorithm to hex, as Glance recorded them: `checksum` under md5, `os_hash_value` under its own."""
+    glance_status: Mapped[str] = mapped_column(String(32))
+    observed_order: Mapped[str] = mapped_column(String(160))
+    """Sorts observations of one image from old to new; see `intake.order_of`."""
+    current_revision: Mapped[int | None] = mapped_column(Integer)
+    """The revision that is served; none until Glance has had the image active once."""
+    first_seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    version: Mapped[int] = mapped_column(Integer)
+
+    # Every write is a compare-and-swap on `version`: two listeners that change one image at once cannot lose either.
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
+
+
+class Manifest(Base):
+    """One computation of one image's disk: a revision. Once it is ready it never changes."""
+
+    __tablename__ = "manifests"
+    __table_args__ = (
+        UniqueConstraint("image_id", "revision"),
+        Index("ix_manifests_status_id", "status", "id"),
+        _MARIADB,
+    )
+
+    id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.image_id"))
+    revision: Mapped[int] = mapped_column(Integer)
+    status: Mapped[str] = mapped_column(String(16))
+    code: Mapped[str | None] = mapped_column(String(64))
+    reason: Mapped[str | None] = mapped_column(Text)
+    expected_size: Mapped[int | None] = mapped_column(BigInteger)
+    expected_checksums: Mapped[dict[str, str]] = mapped_column(JSON)
+    """What Glance recorded of the source when this was asked for; the computation must find the same."""
+    disk_format: Mapped[str | None] = mapped_column(String(32))
+    virtual_size: Mapped[int | None] = mapped_column(BigInteger)
+    source_size: Mapped[int | None] = mapped_column(BigInteger)
+    source_checksums: Mapped[dict[str, str]] = mapped_column(JSON)
+    """Algorithm to hex, computed by us over the source in the same pass."""
+    warnings: Mapped[list[str]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    computed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    computed_by: Mapped[str | None] = mapped_column(String(255))
+
+
+class ManifestDigest(Base):
+    """One digest of a manifest's disk; a table of its own so that a digest leads back to its images."""
+
+    __tablename__ = "manifest_digests"
+    __table_args__ = (Index("ix_manifest_digests_algorithm_value", "algorithm", "value"), _MARIADB)
+
+    manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
+    algorithm: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[str] = mapped_column(String(128))
+
+
+class QueueEntry(Base):
+    """A manifest that waits for a worker or is being computed by one. It goes when the manifest is final."""
+
+    __tablename__ = "queue_entries"
+    __table_args__ = (Index("ix_queue_entries_due_at_id", "due_at", "manifest_id"), _MARIADB)
+
+    manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
+    image_id: Mapped[str] = mapped_column(String(36), index=True)
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When a worker may take it: now for a new one, later after a failed attempt, the lease's end once taken."""
+    attempts: Mapped[int] = mapped_column(Integer)
+    lease: Mapped[str | None] = mapped_column(String(36))
+    """Token of the claim that holds it. Whoever shows another token has lost it and may write nothing."""
+    worker: Mapped[str | None] = mapped_column(String(255))
+    bytes_done: Mapped[int] = mapped_column(BigInteger)
+    bytes_total: Mapped[int] = mapped_column(BigInteger)
+    enqueued_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Event(Base):
+    """One line of an image's history."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_image_id_id", "image_id", "id"), _MARIADB)
+
+    id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
+    image_id: Mapped[str | None] = mapped_column(String(36))
+    """None where Glance does not say which image: a rejected upload."""
+    kind: Mapped[str] = mapped_column(String(32))
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    message_id: Mapped[str | None] = mapped_column(String(64), unique=True)
+    """The notification's own id where it is recorded as such, so that a second delivery is not recorded twice."""
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -1,0 +1,141 @@
+"""Fixtures of all tests: real servers, fresh databases, outside programs.
+
+Whoever asks for a server gets the marker `servers`, which `make test-fast` leaves out. Servers start when first asked
+for and are shared by the whole run; what must not be shared (databases, virtual hosts, a Glance to be killed) is made
+for one test. A test may kill a server: the next one that asks for it finds it started again.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.servers import programs
+from tests.servers.glance import Glance
+from tests.servers.mariadb import MariaDB
+from tests.servers.postgresql import PostgreSQL
+from tests.servers.rabbitmq import RabbitMQ
+
+_SERVER_FIXTURES = {"rabbitmq_server", "postgresql_server", "mariadb_server", "glance_server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that use servers, and run them last. pytest-randomly has shuffled before; the sort keeps its order."""
+    for item in items:
+        if _SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.servers)
+    items.sort(key=lambda item: item.get_closest_marker("servers") is not None)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    with RabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    # pytest's folders are closed to other users, and root has to run PostgreSQL as one.
+    with TemporaryDirectory(prefix="manifest-service-tests-") as folder:
+        os.chmod(folder, 0o711)
+        with PostgreSQL(Path(folder) / "postgresql") as server:
+            yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def glance_server(rabbitmq_server: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
+    transport_url = rabbitmq_server.transport_url_of(rabbitmq_server.create_virtual_host())
+    with Glance(tmp_path_factory.mktemp("glance"), transport_url) as server:
+        yield server
+
+
+@pytest.fixture
+def rabbitmq(rabbitmq_server: RabbitMQ) -> RabbitMQ:
+    """RabbitMQ, running, shared: use `transport_url` unless the test kills it."""
+    rabbitmq_server.start()
+    return rabbitmq_server
+
+
+@pytest.fixture
+def transport_url(rabbitmq: RabbitMQ) -> str:
+    """A virtual host of RabbitMQ for this test alone."""
+    return rabbitmq.transport_url_of(rabbitmq.create_virtual_host())
+
+
+@pytest.fixture
+def postgresql(postgresql_server: PostgreSQL) -> PostgreSQL:
+    """PostgreSQL, running, shared."""
+    postgresql_server.start()
+    return postgresql_server
+
+
+@pytest.fixture
+def mariadb(mariadb_server: MariaDB) -> MariaDB:
+    """MariaDB, running, shared."""
+    mariadb_server.start()
+    return mariadb_server
+
+
+@pytest.fixture
+def glance(rabbitmq: RabbitMQ, glance_server: Glance) -> Glance:
+    """Glance with one file store, running, shared; it notifies on `glance.transport_url`, its own virtual host."""
+    glance_server.start()
+    return glance_server
+
+
+@pytest.fixture
+def glance_factory(rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Glance]]:
+    """Starts a new Glance, with a virtual host of its own, for this test alone; takes the options of `Glance`."""
+    made: list[Glance] = []
+
+    def make(**options: object) -> Glance:
+        options.setdefault("transport_url", rabbitmq.transport_url_of(rabbitmq.create_virtual_host()))
+        made.append(Glance(tmp_path_factory.mktemp("glance"), **options))  # type: ignore[arg-type]
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.servers),
+        pytest.param("mariadb", marks=pytest.mark.servers),
+    ]
+)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database for this test alone, as SQLAlchemy names it: the test runs once on each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/manifest-service.sqlite"
+        return
+    server: PostgreSQL | MariaDB = request.getfixturevalue(request.param)
+    url = server.create_database()
+    yield url
+    server.start()  # the test may have killed it
+    server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def qemu_img() -> Path:
+    return programs.find("qemu-img", "qemu-utils")
+
+
+@pytest.fixture(scope="session")
+def fsverity() -> Path:
+    return programs.find("fsverity", "fsverity")
+
+
+@pytest.fixture(scope="session")
+def bmaptool() -> Path:
+    return programs.find("bmaptool", "bmap-tools")
