@@ -14,6 +14,7 @@ from typing import Any
 from oslo_config import cfg, types
 from oslo_db import options as db_options
 from oslo_log import log
+from oslo_messaging import opts as messaging_options
 
 from manifest_service.disks.limits import DEFAULT_LIMITS
 from manifest_service.errors import UsageError
@@ -175,6 +176,8 @@ def load(config_files: Sequence[str] = (), overrides: Iterable[tuple[str, str, A
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
     log.register_options(conf)
     db_options.set_defaults(conf)
+    for messaging_group, messaging_opts in messaging_options.list_opts():
+        conf.register_opts(messaging_opts, group=messaging_group)
     try:
         conf(
             args=[],
@@ -203,5 +206,6 @@ def _read_every_option(conf: cfg.ConfigOpts) -> None:
 def is_configured(conf: cfg.ConfigOpts, group: str, *options: str) -> bool:
     """Whether any of these options was given a value by somebody, as against left at its library's default."""
     defaults = (cfg.Locations.opt_default, cfg.Locations.set_default)
-    places = (conf.get_location(option, group) for option in options)
+    section = None if group == "DEFAULT" else group
+    places = (conf.get_location(option, section) for option in options)
     return any(place is not None and place.location not in defaults for place in places)

@@ -187,8 +187,11 @@ class _Assembler:
         return places
 
     def _read_span(self, data: Buffer, start: int, end: int) -> None:
-        read_exactly(self._source, data.memory[data.length : data.length + end - start], start)
-        data.length += end - start
+        span = data.memory[data.length : data.length + end - start]
+        present = min(len(span), self._source.size - start)
+        read_exactly(self._source, span[:present], start)
+        span[present:] = bytes(len(span) - present)
+        data.length += len(span)
 
 
 def _threads(cluster_size: int) -> int:
@@ -203,7 +206,8 @@ def _inflate(batch: _Batch, data: Buffer, places: list[int], source_size: int) -
     decompress = decompressor(batch.compressed[0][1].method)
     for (position, run), place in zip(batch.compressed, places, strict=True):
         try:
-            cluster = decompress(data.memory[place : place + run.size], run.cluster_size)
+            padding = max(0, run.offset + run.size - source_size)
+            cluster = decompress(data.memory[place : place + run.size], run.cluster_size, padding)
         except ClusterError as error:
             raise _refusal(run, error, source_size) from error
         output.memory[position : position + run.length] = memoryview(cluster)[: run.length]
@@ -212,7 +216,7 @@ def _inflate(batch: _Batch, data: Buffer, places: list[int], source_size: int) -
 
 
 def _refusal(run: Compressed, error: ClusterError, source_size: int) -> ImageRefused:
-    if error.cut and run.offset + run.size == source_size:
+    if run.offset + run.size > source_size:
         return ImageRefused(
             RefusalCode.TRUNCATED, f"the file ends inside of the compressed cluster at byte {run.offset}: {error}"
         )

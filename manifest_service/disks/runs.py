@@ -27,8 +27,8 @@ class Stored:
 class Compressed:
     """The first `length` bytes of a cluster of `cluster_size` bytes, which lies compressed in the source.
 
-    offset, size: where the compressed bytes lie, all of them before the source's end. Formats count them in sectors, so
-        that other bytes may follow the stream.
+    offset, size: where the compressed bytes lie. They are counted in sectors: other bytes may follow the stream, and
+        the last of them may be past the source's end, where zeros stand for them.
     length: less than cluster_size only at the end of the disk. The whole cluster must inflate all the same.
     """
 

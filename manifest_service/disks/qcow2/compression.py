@@ -15,8 +15,12 @@ from isal import igzip_lib
 
 from manifest_service.disks.runs import CompressionMethod
 
-Decompress = Callable[[memoryview, int], "bytes | memoryview"]
-"""From compressed bytes and the size of a cluster to its content; raises ClusterError."""
+Decompress = Callable[[memoryview, int, int], "bytes | memoryview"]
+"""Give the content of a cluster; raise ClusterError if there is not all of it.
+
+Arguments: the bytes that its descriptor names; the size of a cluster; how many of the bytes, at the end, are not in the
+file: they are zeros, and a stream that needs them is not whole.
+"""
 
 _IsalError: type[Exception] = igzip_lib.error  # type: ignore[assignment]  # its stub says that it is an instance
 
@@ -25,14 +29,7 @@ _ZLIB_WINDOW_BITS = 15
 
 
 class ClusterError(Exception):
-    """Compressed bytes that do not give a whole cluster.
-
-    cut: whether more bytes could have given one.
-    """
-
-    def __init__(self, reason: str, *, cut: bool = False) -> None:
-        super().__init__(reason)
-        self.cut = cut
+    """Compressed bytes that do not give a whole cluster."""
 
 
 def decompressor(method: CompressionMethod) -> Decompress:
@@ -40,30 +37,35 @@ def decompressor(method: CompressionMethod) -> Decompress:
     return inflate if method == "zlib" else ZstdDecompressor()
 
 
-def inflate(data: memoryview, size: int) -> bytes:
+def inflate(data: memoryview, size: int, padding: int) -> bytes:
     """Inflate a raw deflate stream.
 
-    ISA-L is faster than zlib, but where a stream is not simply right, zlib's word is what qemu goes by: a stream cut
-    short after a full cluster is fine, unless zlib finds fault with what it sees next.
+    ISA-L is faster than zlib, but where a stream is not simply right, zlib's word is what qemu goes by.
     """
     decoder = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE, _ZLIB_WINDOW_BITS)
     try:
         cluster: bytes = decoder.decompress(data, size)
     except _IsalError:
-        return _inflate_by_zlib(data, size)
-    if decoder.eof and len(cluster) == size:
+        return _inflate_by_zlib(data, size, padding)
+    if decoder.eof and len(cluster) == size and len(decoder.unused_data) >= padding:
         return cluster
-    return _inflate_by_zlib(data, size)
+    return _inflate_by_zlib(data, size, padding)
 
 
-def _inflate_by_zlib(data: memoryview, size: int) -> bytes:
+def _inflate_by_zlib(data: memoryview, size: int, padding: int) -> bytes:
+    """Inflate by zlib: output that would go on after a full cluster is fine, unless zlib finds fault with what is next.
+
+    It finds some in zeros past the end of the file, too, so that these are part of its input.
+    """
     decoder = zlib.decompressobj(-_ZLIB_WINDOW_BITS)
     try:
         cluster = decoder.decompress(data, size)
     except zlib.error as error:
         raise ClusterError("the deflate stream is invalid") from error
     if len(cluster) < size:
-        raise ClusterError(f"the deflate stream gives {len(cluster)} of {size} bytes", cut=not decoder.eof)
+        raise ClusterError(f"the deflate stream gives {len(cluster)} of {size} bytes")
+    if len(decoder.unused_data or decoder.unconsumed_tail) < padding:
+        raise ClusterError("the deflate stream goes on past the end of the file")
     return cluster
 
 
@@ -74,16 +76,17 @@ class ZstdDecompressor:
         self._decompressor = zstandard.ZstdDecompressor()
         self._cluster = bytearray()
 
-    def __call__(self, data: memoryview, size: int) -> memoryview:
+    def __call__(self, data: memoryview, size: int, padding: int) -> memoryview:
         """Decompress; the result is valid until the next call."""
         if len(self._cluster) != size + 1:
             # One byte more than a cluster, so that a frame which gives more is seen to do so.
             self._cluster = bytearray(size + 1)
         cluster = memoryview(self._cluster)
+        present = data[: len(data) - padding]
         done = position = 0
         while done < size:
-            end = _frame_end(data, position)
-            done += self._decompress_frame(data[position:end], cluster[done:])
+            end = _frame_end(present, position)
+            done += self._decompress_frame(present[position:end], cluster[done:])
             position = end
         if done > size:
             raise ClusterError(f"the zstd frames give more than {size} bytes")
@@ -126,7 +129,7 @@ def _frame_end(data: memoryview, start: int) -> int:
         position = start + zstandard.frame_header_size(header)
         has_checksum = zstandard.get_frame_parameters(header).has_checksum
     except zstandard.ZstdError as error:
-        raise ClusterError("a zstd frame's header is invalid", cut=len(header) < 18) from error
+        raise ClusterError("a zstd frame's header is invalid") from error
     last = 0
     while not last:
         low, high = _unpack("<HB", data, position)
@@ -140,11 +143,11 @@ def _frame_end(data: memoryview, start: int) -> int:
 
 def _unpack(layout: str, data: memoryview, offset: int) -> tuple[int, ...]:
     if offset + struct.calcsize(layout) > len(data):
-        raise ClusterError("a zstd frame is incomplete", cut=True)
+        raise ClusterError("a zstd frame is incomplete")
     return struct.unpack_from(layout, data, offset)
 
 
 def _within(data: memoryview, end: int) -> int:
     if end > len(data):
-        raise ClusterError("a zstd frame is incomplete", cut=True)
+        raise ClusterError("a zstd frame is incomplete")
     return end

@@ -42,7 +42,7 @@ class Qcow2Disk:
 
 def _warnings(header: Header) -> Iterator[str]:
     if header.extended_l2:
-        yield "The image has extended L2 entries. The format inspection of Nova refuses those, so Nova will not boot it."
+        yield "The image has extended L2 entries, which the format inspection of Nova refuses: it will not boot."
     if header.marked_corrupt:
         yield "The image is marked corrupt: qemu found broken metadata in it once. Check it with `qemu-img check`."
     if header.marked_dirty:

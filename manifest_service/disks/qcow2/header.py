@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from manifest_service.disks.limits import Limits
 from manifest_service.disks.runs import CompressionMethod
@@ -100,75 +100,90 @@ def corrupt(reason: str) -> NoReturn:
 
 def read_header(source: Source, limits: Limits) -> Header:
     """Parse and check the header. Reads the source's first cluster at most."""
-    magic, version, backing_offset, backing_size, cluster_bits, size, crypt_method, *tables = _BASE.unpack(
-        read_padded(source, 0, _BASE.size)
-    )
-    if magic != b"QFI\xfb":
-        raise ImageRefused(RefusalCode.FORMAT_MISMATCH, "the image is said to be qcow2, but has no qcow2 header")
-    if version not in (2, 3):
-        raise ImageRefused(RefusalCode.UNSUPPORTED_FEATURE, f"qcow2 version {version} is unknown; 2 and 3 are known")
-    if not 9 <= cluster_bits <= 21:
-        corrupt(f"clusters have 2^9 to 2^21 bytes, not 2^{cluster_bits}")
-    incompatible, autoclear, refcount_order, length = _read_version_3(source) if version == 3 else (0, 0, 4, 72)
-    _check_length(source, version, length, cluster_bits)
-    _check_features(incompatible, autoclear)
-    compression = _read_compression(source, length, incompatible)
-    if crypt_method:
-        raise ImageRefused(RefusalCode.ENCRYPTED, f"the image is encrypted (method {crypt_method})")
-    if incompatible & _EXTENDED_L2 and cluster_bits < 14:
-        corrupt(f"clusters of 2^{cluster_bits} bytes are too small for subclusters; 2^14 is the least")
-    if refcount_order > 6:
-        corrupt(f"reference counts have 2^6 bits at most, not 2^{refcount_order}")
-    _check_backing(source, backing_offset, backing_size, 1 << cluster_bits)
-    if size > limits.virtual_size:
+    fields = _parse(source)
+    _check_format(source, fields)
+    _check_features(fields.incompatible, fields.autoclear)
+    compression = _read_compression(source, fields)
+    if fields.crypt_method:
+        raise ImageRefused(RefusalCode.ENCRYPTED, f"the image is encrypted (method {fields.crypt_method})")
+    _check_backing(source, fields)
+    if fields.size > limits.virtual_size:
         raise ImageRefused(
             RefusalCode.VIRTUAL_SIZE_LIMIT,
-            f"the disk has {size} bytes, more than the {limits.virtual_size} that are allowed",
+            f"the disk has {fields.size} bytes, more than the {limits.virtual_size} that are allowed",
         )
-    l1_entries, l1_offset, refcount_offset, refcount_clusters, snapshots, snapshots_offset = tables
     header = Header(
-        version=version,
-        length=length,
-        cluster_bits=cluster_bits,
-        size=size,
-        extended_l2=bool(incompatible & _EXTENDED_L2),
+        version=fields.version,
+        length=fields.length,
+        cluster_bits=fields.cluster_bits,
+        size=fields.size,
+        extended_l2=bool(fields.incompatible & _EXTENDED_L2),
         compression=compression,
-        marked_dirty=bool(incompatible & _DIRTY),
-        marked_corrupt=bool(incompatible & _CORRUPT),
-        bitmaps_valid=bool(autoclear & _AUTOCLEAR_BITMAPS),
-        l1_offset=l1_offset,
-        l1_entries=l1_entries,
-        snapshots_offset=snapshots_offset,
-        snapshots=snapshots,
-        extensions_end=backing_offset or 1 << cluster_bits,
+        marked_dirty=bool(fields.incompatible & _DIRTY),
+        marked_corrupt=bool(fields.incompatible & _CORRUPT),
+        bitmaps_valid=bool(fields.autoclear & _AUTOCLEAR_BITMAPS),
+        l1_offset=fields.l1_offset,
+        l1_entries=fields.l1_entries,
+        snapshots_offset=fields.snapshots_offset,
+        snapshots=fields.snapshots,
+        extensions_end=fields.backing_offset or 1 << fields.cluster_bits,
     )
-    if refcount_clusters == 0:
-        corrupt("there is no refcount table")
-    refcount_size = refcount_clusters * header.cluster_size
-    _check_table("refcount table", refcount_offset, refcount_size, limits.refcount_table_size, header)
-    _check_table("snapshot table", snapshots_offset, snapshots * _SNAPSHOT, limits.snapshots * _SNAPSHOT, header)
-    _check_table("L1 table", l1_offset, l1_entries * 8, limits.l1_entries * 8, header)
-    needed = -(-size // header.l2_coverage)
-    if l1_entries < needed:
-        corrupt(f"the L1 table has {l1_entries} entries, but a disk of {size} bytes needs {needed}")
+    _check_tables(fields, header, limits)
     return header
 
 
-def _read_version_3(source: Source) -> tuple[int, int, int, int]:
-    incompatible, _compatible, autoclear, refcount_order, length = _VERSION_3.unpack(
-        read_padded(source, _BASE.size, _VERSION_3.size)
-    )
-    return incompatible, autoclear, refcount_order, length
+class _Fields(NamedTuple):
+    """The header's fields in their order, as they are there."""
+
+    magic: bytes
+    version: int
+    backing_offset: int
+    backing_size: int
+    cluster_bits: int
+    size: int
+    crypt_method: int
+    l1_entries: int
+    l1_offset: int
+    refcount_offset: int
+    refcount_clusters: int
+    snapshots: int
+    snapshots_offset: int
+    incompatible: int = 0
+    compatible: int = 0
+    autoclear: int = 0
+    refcount_order: int = 4
+    length: int = _LENGTH_VERSION_2
 
 
-def _check_length(source: Source, version: int, length: int, cluster_bits: int) -> None:
-    least = _LENGTH_VERSION_3 if version == 3 else _LENGTH_VERSION_2
+def _parse(source: Source) -> _Fields:
+    data = read_padded(source, 0, _LENGTH_VERSION_3)
+    base = _BASE.unpack_from(data)
+    fields = _Fields(*base)
+    return fields if fields.version == 2 else _Fields(*base, *_VERSION_3.unpack_from(data, _BASE.size))
+
+
+def _check_format(source: Source, fields: _Fields) -> None:
+    """Check what all the rest depends on: version, sizes."""
+    if fields.magic != b"QFI\xfb":
+        raise ImageRefused(RefusalCode.FORMAT_MISMATCH, "the image is said to be qcow2, but has no qcow2 header")
+    if fields.version not in (2, 3):
+        raise ImageRefused(
+            RefusalCode.UNSUPPORTED_FEATURE, f"qcow2 version {fields.version} is unknown; 2 and 3 are known"
+        )
+    if not 9 <= fields.cluster_bits <= 21:
+        corrupt(f"clusters have 2^9 to 2^21 bytes, not 2^{fields.cluster_bits}")
+    cluster_size = 1 << fields.cluster_bits
+    least = _LENGTH_VERSION_3 if fields.version == 3 else _LENGTH_VERSION_2
     if source.size < least:
         raise ImageRefused(
             RefusalCode.TRUNCATED, f"the file has {source.size} bytes, but the header alone has {least} or more"
         )
-    if not least <= length <= 1 << cluster_bits:
-        corrupt(f"the header has {least} to {1 << cluster_bits} bytes, not {length}")
+    if not least <= fields.length <= cluster_size:
+        corrupt(f"the header has {least} to {cluster_size} bytes, not {fields.length}")
+    if fields.incompatible & _EXTENDED_L2 and fields.cluster_bits < 14:
+        corrupt(f"clusters of 2^{fields.cluster_bits} bytes are too small for subclusters; 2^14 is the least")
+    if fields.refcount_order > 6:
+        corrupt(f"reference counts have 2^6 bits at most, not 2^{fields.refcount_order}")
 
 
 def _check_features(incompatible: int, autoclear: int) -> None:
@@ -183,17 +198,18 @@ def _check_features(incompatible: int, autoclear: int) -> None:
         corrupt("the data file is said to be raw, but there is no data file")
 
 
-def _read_compression(source: Source, length: int, incompatible: int) -> CompressionMethod:
-    number = read_padded(source, _LENGTH_VERSION_3, 1)[0] if length > _LENGTH_VERSION_3 else 0
+def _read_compression(source: Source, fields: _Fields) -> CompressionMethod:
+    number = read_padded(source, _LENGTH_VERSION_3, 1)[0] if fields.length > _LENGTH_VERSION_3 else 0
     if number > 1:
         raise ImageRefused(RefusalCode.UNSUPPORTED_FEATURE, f"compression type {number} is unknown; 0 and 1 are known")
-    if bool(number) != bool(incompatible & _COMPRESSION_TYPE):
+    if bool(number) != bool(fields.incompatible & _COMPRESSION_TYPE):
         corrupt(f"compression type {number} and the feature bit for it contradict each other")
     return "zstd" if number else "zlib"
 
 
-def _check_backing(source: Source, offset: int, size: int, cluster_size: int) -> None:
+def _check_backing(source: Source, fields: _Fields) -> None:
     """Refuse a backing file. One whose name is empty or starts with NUL is none: so qemu reads it."""
+    offset, size, cluster_size = fields.backing_offset, fields.backing_size, 1 << fields.cluster_bits
     if offset > cluster_size:
         corrupt(f"the backing file's name is at byte {offset}, outside of the first cluster of {cluster_size} bytes")
     if offset == 0 or size == 0:
@@ -202,6 +218,20 @@ def _check_backing(source: Source, offset: int, size: int, cluster_size: int) ->
         corrupt(f"the backing file's name at byte {offset} has {size} bytes, which is too long")
     if read_padded(source, offset, 1) != b"\0":
         raise ImageRefused(RefusalCode.BACKING_FILE, f"the disk builds on another file, named at byte {offset}")
+
+
+def _check_tables(fields: _Fields, header: Header, limits: Limits) -> None:
+    """Check sizes and places of the tables. Refcounts are not read: they do not affect content."""
+    if fields.refcount_clusters == 0:
+        corrupt("there is no refcount table")
+    refcount_size = fields.refcount_clusters * header.cluster_size
+    _check_table("refcount table", fields.refcount_offset, refcount_size, limits.refcount_table_size, header)
+    snapshots_size, snapshots_limit = header.snapshots * _SNAPSHOT, limits.snapshots * _SNAPSHOT
+    _check_table("snapshot table", header.snapshots_offset, snapshots_size, snapshots_limit, header)
+    _check_table("L1 table", header.l1_offset, header.l1_entries * 8, limits.l1_entries * 8, header)
+    needed = -(-header.size // header.l2_coverage)
+    if header.l1_entries < needed:
+        corrupt(f"the L1 table has {header.l1_entries} entries, but a disk of {header.size} bytes needs {needed}")
 
 
 def _check_table(name: str, offset: int, size: int, limit: int, header: Header) -> None:

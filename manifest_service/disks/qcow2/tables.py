@@ -151,14 +151,14 @@ def _subclusters(offset: int, allocated: int, size: int) -> Iterator[_Piece]:
 
 
 def _compressed(entry: int, source: Source, header: Header) -> Compressed:
-    """Read a compressed cluster's descriptor. Its sectors may reach past the end of the file; the stream may not."""
+    """Read a compressed cluster's descriptor. Its last sectors may be past the end of the file; its stream may not."""
     count_bits = header.cluster_bits - 8
     offset_bits = 62 - count_bits
     offset = entry & ((1 << offset_bits) - 1)
     sectors = 1 + (entry >> offset_bits & ((1 << count_bits) - 1))
     if offset >= source.size:
         _refuse_truncated("a compressed cluster", offset, source)
-    size = min(sectors * _SECTOR - offset % _SECTOR, source.size - offset)
+    size = sectors * _SECTOR - offset % _SECTOR
     return Compressed(offset, size, header.cluster_size, header.compression, header.cluster_size)
 
 

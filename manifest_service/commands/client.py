@@ -1,0 +1,78 @@
+"""Asking the API over HTTP, for `try` and `demo`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import requests
+
+from manifest_service.errors import ComputationFailed, FailureCode, ManifestServiceError, UsageError
+from manifest_service.images.stores import StoredImage
+
+TIMEOUT = 10.0
+"""Seconds for one request; the API answers from an index."""
+LONGEST_PAUSE = 1.0
+"""Seconds between two looks at a manifest in the making, whatever Retry-After says: a person is waiting."""
+
+
+class ApiClient:
+    """One API by its base URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    def ask_for_computation(self, image_id: str, name: str, disk_format: str, stored: StoredImage) -> None:
+        """Announce an image that has been stored, as an operator may. Raises UsageError or ManifestServiceError."""
+        image = {"name": name, "disk_format": disk_format, "container_format": "bare", **asdict(stored)}
+        self._request("POST", f"/v1/manifests/{image_id}/computations", json={"image": image})
+
+    def get_manifest(self, image_id: str) -> tuple[bool, dict[str, Any]]:
+        """Whether an image's manifest is final, and the manifest."""
+        response = self._request("GET", f"/v1/manifests/{image_id}")
+        return response.status_code != requests.codes.accepted, response.json()
+
+    def wait_for_manifest(
+        self, image_id: str, timeout: float, progress: Callable[[dict[str, Any]], None] | None = None
+    ) -> dict[str, Any]:
+        """Wait until an image's manifest is final. timeout: seconds. Raises ComputationFailed when they are over.
+
+        progress: called with the manifest at each look.
+        """
+        deadline = time.monotonic() + timeout
+        pause = 0.05
+        while True:
+            try:
+                final, manifest = self.get_manifest(image_id)
+            except ManifestServiceError as error:
+                if error.code != "not-found":
+                    raise
+                final, manifest = False, {}
+            if final:
+                return manifest
+            if progress is not None and manifest:
+                progress(manifest)
+            if time.monotonic() > deadline:
+                reason = f"the manifest of {image_id} is not final after {timeout:.0f} seconds"
+                raise ComputationFailed(FailureCode.TIME_LIMIT, reason, retriable=True)
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+
+    def _request(self, method: str, path: str, json: object = None) -> requests.Response:
+        try:
+            response = requests.request(method, self.url + path, json=json, timeout=TIMEOUT)
+        except requests.RequestException as error:
+            raise UsageError(
+                "service-away",
+                f"nothing answers at {self.url} ({type(error).__name__}); start `manifest-service serve`",
+            ) from error
+        if response.ok:
+            return response
+        try:
+            problem = response.json()
+            raise ManifestServiceError(str(problem["code"]), str(problem["detail"]))
+        except (ValueError, KeyError, TypeError):
+            reason = f"{self.url} answered {response.status_code} with something that is no problem document"
+            raise ManifestServiceError("bad-answer", reason) from None

@@ -1,0 +1,45 @@
+"""Running parts of the service in the foreground until a signal asks for the end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Protocol
+
+
+class Part(Protocol):
+    """Something that works in threads of its own."""
+
+    def start(self) -> None:
+        """Begin to work, and return."""
+        ...
+
+    def stop(self) -> None:
+        """End in good order, and return when it has ended."""
+        ...
+
+
+@contextmanager
+def running(parts: Sequence[Part]) -> Iterator[None]:
+    """Start parts in order; on leaving, stop those that were started, the last one first."""
+    with ExitStack() as started:
+        for part in parts:
+            part.start()
+            started.callback(part.stop)
+        yield
+
+
+def wait_for_signal() -> None:
+    """Return when SIGTERM or SIGINT comes; a second one ends the process at once."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    asked.wait()

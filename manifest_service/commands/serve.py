@@ -1,0 +1,52 @@
+"""`manifest-service serve`: API, listener and workers in one process; with no configuration, the embedded default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from oslo_config import cfg
+
+from manifest_service.commands.api import ServedApi
+from manifest_service.commands.running import running, wait_for_signal
+from manifest_service.commands.wiring import (
+    config_option,
+    connect_database,
+    load_config,
+    make_worker_pool,
+)
+from manifest_service.images.stores import ImageStores
+from manifest_service.manifests import schema
+from notifications.listener import EMBEDDED_TRANSPORT, Listener, is_transport_configured, open_transport
+
+
+@click.command("serve")
+@config_option
+def command(config_files: Sequence[str]) -> None:
+    """Run everything in one process. Without a configuration: SQLite, a file store, no broker."""
+    conf = load_config(config_files)
+    with serving(conf) as (served, _):
+        click.echo(f"page and API: {served.url}/")
+        click.echo(f"state: {conf.state_path}")
+        click.echo("give it an image: manifest-service try FILE    end it: Ctrl-C")
+        wait_for_signal()
+
+
+@contextmanager
+def serving(conf: cfg.ConfigOpts) -> Iterator[tuple[ServedApi, Any]]:
+    """Run the whole service; gives the API and the notification transport. Raises UsageError."""
+    database = connect_database(conf)
+    if database.url.get_backend_name() == "sqlite":
+        schema.upgrade(database)
+    schema.require_current(database)
+    transport = open_transport(conf, None if is_transport_configured(conf) else EMBEDDED_TRANSPORT)
+    served = ServedApi(conf, database)
+    pool = make_worker_pool(conf, database, ImageStores(conf))
+    try:
+        with running([Listener(conf, database, transport), pool, served]):
+            yield served, transport
+    finally:
+        transport.cleanup()
+        database.close()

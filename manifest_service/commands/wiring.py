@@ -1,0 +1,84 @@
+"""Putting the parts of the service together from a configuration: the one place that knows core and doors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import click
+from oslo_config import cfg
+from oslo_log import log
+from oslo_service import backend
+
+from manifest_service import __version__, config
+from manifest_service.digests import algorithms
+from manifest_service.disks.limits import DEFAULT_LIMITS
+from manifest_service.errors import UsageError
+from manifest_service.images.stores import ImageStores
+from manifest_service.manifests import schema
+from manifest_service.manifests.database import Database, DatabaseAway
+from manifest_service.processing.computation import ComputationSettings
+from manifest_service.processing.pool import WorkerPool
+from manifest_service.processing.worker import Worker, WorkerSettings
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def config_option(function: Function) -> Function:
+    """Give a command `--config-file`, which may stand before or behind the command's name."""
+
+    def merge(context: click.Context, parameter: click.Parameter, value: Sequence[str]) -> tuple[str, ...]:
+        return (*(context.obj or ()), *value)
+
+    return click.option(
+        "--config-file",
+        "config_files",
+        multiple=True,
+        metavar="FILE",
+        callback=merge,
+        help="Configuration; repeat it, later files win. Name glance-api.conf first to take over its stores.",
+    )(function)
+
+
+def load_config(config_files: Sequence[str]) -> cfg.ConfigOpts:
+    """Read the configuration and begin to log as it says. Raises UsageError."""
+    # oslo.messaging's timers: threads, where oslo.service would otherwise take eventlet.
+    backend.init_backend(backend.BackendType.THREADING)
+    conf = config.load(config_files)
+    log.setup(conf, config.PROJECT)
+    return conf
+
+
+def open_database(conf: cfg.ConfigOpts) -> Database:
+    """Connect to the database and see that its schema is current. Raises UsageError."""
+    database = connect_database(conf)
+    schema.require_current(database)
+    return database
+
+
+def connect_database(conf: cfg.ConfigOpts) -> Database:
+    """Connect to the database, whatever its schema. Raises UsageError where nothing answers."""
+    section = conf.database
+    try:
+        return Database(section.connection, connect_retries=section.max_retries, retry_interval=section.retry_interval)
+    except DatabaseAway as error:
+        raise UsageError("database-away", f"the database of [database] connection does not answer: {error}") from error
+
+
+def make_worker_pool(conf: cfg.ConfigOpts, database: Database, stores: ImageStores) -> WorkerPool:
+    """The workers of one process, as [worker], [digests] and [limits] say. Raises UsageError for unknown algorithms."""
+    settings = WorkerSettings(
+        poll_interval=conf.worker.poll_interval,
+        lease=conf.worker.lease,
+        max_attempts=conf.worker.max_attempts,
+        retry_delay=conf.worker.retry_delay,
+        computation=ComputationSettings(
+            algorithms=algorithms.check(conf.digests.algorithms),
+            limits=replace(DEFAULT_LIMITS, virtual_size=conf.limits.virtual_size),
+            time_limit=conf.limits.computation_time,
+        ),
+    )
+    return WorkerPool(
+        [Worker(database, stores, settings, __version__, number) for number in range(conf.worker.concurrency)]
+    )

@@ -1,0 +1,103 @@
+"""What happens to one notification: written down in one transaction, or dropped with a reason, or put back.
+
+oslo.messaging acknowledges a message after the endpoint's method has returned, so nothing is acknowledged before it is
+durable; and only an answer of REQUEUE keeps a message that could not be written.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import oslo_messaging
+from oslo_log import log
+from prometheus_client import Counter
+from sqlalchemy.orm import Session
+
+from manifest_service.manifests import intake
+from manifest_service.manifests.database import Database, DatabaseAway
+from notifications.payload import MalformedPayload, read_payload, read_time
+
+LOG = log.getLogger(__name__)
+
+EVENT_TYPES = frozenset({"image.upload", "image.activate", "image.update", "image.delete"})
+MAX_MESSAGE_ID = 64
+
+RECEIVED = Counter(
+    "manifest_service_notifications",
+    "Notifications by what became of them: recorded, ignored, malformed, requeued or broken.",
+    ["outcome"],
+)
+
+Message = Mapping[str, Any]
+
+
+class ImageEndpoint:
+    """Receives Glance's notifications. The method names are the priorities that oslo.messaging dispatches by."""
+
+    def __init__(self, database: Database, requeue_delay: float) -> None:
+        """Write to `database`; hold a message for `requeue_delay` seconds before it goes back to the broker."""
+        self._database = database
+        self._requeue_delay = requeue_delay
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Let go of messages that wait before they go back."""
+        self._stop.set()
+
+    def info(
+        self, context: Message, publisher_id: str, event_type: str, payload: object, metadata: Message
+    ) -> str | None:
+        """Take in what happened to an image."""
+        if event_type not in EVENT_TYPES:
+            RECEIVED.labels("ignored").inc()
+            return None
+        try:
+            seen = read_payload(payload, _sent_at(metadata), is_deletion=event_type == "image.delete")
+        except MalformedPayload as error:
+            RECEIVED.labels("malformed").inc()
+            LOG.warning("an %s notification is dropped: %s", event_type, error)
+            return None
+        return self._write(lambda session: intake.observe(session, seen), f"{event_type} of image {seen.image_id}")
+
+    def error(
+        self, context: Message, publisher_id: str, event_type: str, payload: object, metadata: Message
+    ) -> str | None:
+        """Take in a rejected upload: Glance sends its sentence in place of an image."""
+        if event_type != "image.upload":
+            RECEIVED.labels("ignored").inc()
+            return None
+        if not isinstance(payload, str):
+            RECEIVED.labels("malformed").inc()
+            LOG.warning("an error notification is dropped: the payload is a %s, not text", type(payload).__name__)
+            return None
+        text = payload.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+        message_id = metadata.get("message_id")
+        known_id = message_id if isinstance(message_id, str) and len(message_id) <= MAX_MESSAGE_ID else None
+        return self._write(lambda session: intake.record_rejected_upload(session, text, known_id), "a rejected upload")
+
+    def _write(self, work: Callable[[Session], None], what: str) -> str | None:
+        """Commit `work`, or have the message again later where the database is away."""
+        try:
+            self._database.transaction(work)
+        except DatabaseAway as error:
+            RECEIVED.labels("requeued").inc()
+            LOG.warning("%s goes back to the broker, the database is away: %s", what, error)
+            self._stop.wait(self._requeue_delay)
+            return str(oslo_messaging.NotificationResult.REQUEUE)
+        except Exception:
+            # A defect of ours, not of the moment: put back, the message would spin. Reconciliation finds the image.
+            RECEIVED.labels("broken").inc()
+            LOG.exception("%s is dropped: it could not be written down", what)
+            return None
+        RECEIVED.labels("recorded").inc()
+        LOG.info("%s is recorded", what)
+        return None
+
+
+def _sent_at(metadata: Message) -> datetime:
+    """When the message was made; the start of time where it does not say, so that it counts as the oldest."""
+    stamp = metadata.get("timestamp")
+    return read_time(stamp) if isinstance(stamp, str) else datetime(1970, 1, 1, tzinfo=UTC)

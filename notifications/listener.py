@@ -1,0 +1,82 @@
+"""The listener: a consumer of Glance's notification topics, with a queue of our own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import oslo_messaging
+from oslo_config import cfg
+from oslo_log import log
+
+from manifest_service.config import is_configured
+from manifest_service.errors import UsageError
+from manifest_service.manifests.database import Database
+from notifications.endpoint import ImageEndpoint
+
+LOG = log.getLogger(__name__)
+
+EMBEDDED_TRANSPORT = "fake://"
+"""oslo.messaging's transport between the threads of one process."""
+
+
+class Listener:
+    """Listens in threads of its own from `start` to `stop`."""
+
+    def __init__(self, conf: cfg.ConfigOpts, database: Database, transport: Any | None = None) -> None:
+        """Prepare to listen as [listener] says. transport: one that is open already; else the configured one is opened.
+
+        Raises UsageError where the transport is not configured.
+        """
+        self._endpoint = ImageEndpoint(database, conf.listener.requeue_delay)
+        self._transport = open_transport(conf) if transport is None else transport
+        self._owns_transport = transport is None
+        targets = [
+            oslo_messaging.Target(topic=topic, exchange=conf.listener.exchange) for topic in conf.listener.topics
+        ]
+        self._server = oslo_messaging.get_notification_listener(
+            self._transport,
+            targets,
+            [self._endpoint],
+            executor="threading",
+            allow_requeue=True,
+            pool=conf.listener.pool or None,
+        )
+        self._topics = ", ".join(conf.listener.topics)
+
+    def start(self) -> None:
+        """Begin to listen. A broker that is not there yet is waited for by oslo.messaging."""
+        self._server.start()
+        LOG.info("listening for notifications on %s", self._topics)
+
+    def stop(self) -> None:
+        """Take no more messages, finish those under way, and close."""
+        self._endpoint.stop()
+        self._server.stop()
+        self._server.wait()
+        if self._owns_transport:
+            self._transport.cleanup()
+
+
+def open_transport(conf: cfg.ConfigOpts, url: str | None = None) -> Any:
+    """Open the notification transport.
+
+    url: None takes [oslo_messaging_notifications] transport_url, else [DEFAULT] transport_url. Raises UsageError where
+    neither is configured (oslo.messaging would try a RabbitMQ on this host), or where it is no URL.
+    """
+    if url is None and not is_transport_configured(conf):
+        raise UsageError(
+            "bad-configuration",
+            "no broker is configured: set [DEFAULT] transport_url, the one of glance-api.conf for instance",
+        )
+    conf.set_default("rabbit_qos_prefetch_count", conf.listener.prefetch, group="oslo_messaging_rabbit")
+    try:
+        return oslo_messaging.get_notification_transport(conf, url=url)
+    except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure) as error:
+        raise UsageError("bad-configuration", f"[DEFAULT] transport_url cannot be used: {error}") from error
+
+
+def is_transport_configured(conf: cfg.ConfigOpts) -> bool:
+    """Whether anybody named a broker."""
+    return is_configured(conf, "oslo_messaging_notifications", "transport_url") or is_configured(
+        conf, "DEFAULT", "transport_url"
+    )

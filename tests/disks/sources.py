@@ -1,0 +1,39 @@
+"""Sources in memory, and what the project makes of an image, in one word."""
+
+import hashlib
+
+from manifest_service.digests.engine import compute
+from manifest_service.disks.limits import DEFAULT_LIMITS, Limits
+from manifest_service.disks.opening import open_disk
+from manifest_service.disks.source import Source
+from manifest_service.errors import ImageRefused
+
+
+class BytesSource:
+    """Bytes as a source; it remembers what was read as (offset, length)."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+        self.reads: list[tuple[int, int]] = []
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    def readinto(self, buffer: memoryview, offset: int) -> int:
+        part = self._data[offset : offset + len(buffer)]
+        buffer[: len(part)] = part
+        self.reads.append((offset, len(part)))
+        return len(part)
+
+
+def verdict(source: Source, limits: Limits = DEFAULT_LIMITS, disk_format: str = "qcow2") -> str:
+    """The SHA-256 of the disk, or the code that the image is refused with."""
+    try:
+        return compute(open_disk(source, disk_format, limits), source, ["sha256"]).digests["sha256"]
+    except ImageRefused as refusal:
+        return refusal.code
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
