@@ -14,7 +14,6 @@ from typing import Any
 from oslo_config import cfg, types
 from oslo_db import options as db_options
 from oslo_log import log
-from oslo_messaging import opts as messaging_options
 
 from manifest_service.disks.limits import DEFAULT_LIMITS
 from manifest_service.errors import UsageError
@@ -176,8 +175,6 @@ def load(config_files: Sequence[str] = (), overrides: Iterable[tuple[str, str, A
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
     log.register_options(conf)
     db_options.set_defaults(conf)
-    for messaging_group, messaging_opts in messaging_options.list_opts():
-        conf.register_opts(messaging_opts, group=messaging_group)
     try:
         conf(
             args=[],

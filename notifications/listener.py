@@ -7,6 +7,7 @@ from typing import Any
 import oslo_messaging
 from oslo_config import cfg
 from oslo_log import log
+from oslo_messaging import opts as messaging_options
 
 from manifest_service.config import is_configured
 from manifest_service.errors import UsageError
@@ -68,6 +69,9 @@ def open_transport(conf: cfg.ConfigOpts, url: str | None = None) -> Any:
             "bad-configuration",
             "no broker is configured: set [DEFAULT] transport_url, the one of glance-api.conf for instance",
         )
+    _register_options(conf)
+    # Read by the driver when it is made: where our demo's own Glance publishes.
+    conf.set_default("control_exchange", conf.listener.exchange)
     conf.set_default("rabbit_qos_prefetch_count", conf.listener.prefetch, group="oslo_messaging_rabbit")
     try:
         return oslo_messaging.get_notification_transport(conf, url=url)
@@ -77,6 +81,13 @@ def open_transport(conf: cfg.ConfigOpts, url: str | None = None) -> Any:
 
 def is_transport_configured(conf: cfg.ConfigOpts) -> bool:
     """Whether anybody named a broker."""
+    _register_options(conf)
     return is_configured(conf, "oslo_messaging_notifications", "transport_url") or is_configured(
         conf, "DEFAULT", "transport_url"
     )
+
+
+def _register_options(conf: cfg.ConfigOpts) -> None:
+    """Have oslo.messaging's options readable before its first transport registers them."""
+    for group, options in messaging_options.list_opts():
+        conf.register_opts(options, group=group)

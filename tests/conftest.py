@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from manifest_service.manifests import schema
+from manifest_service.manifests.database import Database
 from tests.servers import programs
 from tests.servers.glance import Glance
 from tests.servers.mariadb import MariaDB
@@ -124,6 +126,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     yield url
     server.start()  # the test may have killed it
     server.drop(url)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A database of each kind with our tables in it, for this test alone."""
+    database = Database(database_url)
+    schema.upgrade(database)
+    yield database
+    database.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,13 @@ from __future__ import annotations
 import sys
 import tempfile
 import uuid
-from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import click
-import oslo_messaging
 from oslo_config import cfg
 from oslo_log import log
-from oslo_service import backend
 
 from manifest_service import config
 from manifest_service.commands.client import ApiClient
@@ -28,6 +25,7 @@ from manifest_service.disks.formats import detect_format
 from manifest_service.disks.source import FileSource
 from manifest_service.errors import ManifestServiceError
 from manifest_service.images.stores import ImageStores, StoredImage
+from notifications.glance import GlanceNotifier, upload_payload
 
 PATIENCE = 600.0
 """Seconds to wait for the manifest; an image that somebody brings may be large."""
@@ -100,10 +98,10 @@ class Demo:
         return [first, second]
 
     def _announce(self, name: str, disk_format: str, stored: StoredImage) -> None:
-        notifier = oslo_messaging.Notifier(
-            self._transport, publisher_id="image.demo", driver="messaging", topics=self._conf.listener.topics
+        payload = upload_payload(
+            self._image_id, name=name, disk_format=disk_format, size=stored.size, checksum=stored.checksum
         )
-        notifier.info({}, "image.upload", glance_payload(self._image_id, name, disk_format, stored))
+        GlanceNotifier(self._conf, self._transport).send("image.upload", payload)
 
     def _verdict(self, path: Path, manifest: dict[str, Any]) -> str:
         """Compare a `_base` file with the manifest, by size and by the hash of all its bytes."""
@@ -111,43 +109,12 @@ class Demo:
         return "match" if same_size and sha256_of(path) == manifest["digests"]["sha256"] else "corrupt"
 
 
-def glance_payload(image_id: str, name: str, disk_format: str, stored: StoredImage) -> dict[str, Any]:
-    """What Glance 33 sends with image.upload for such an image."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {
-        "id": image_id,
-        "name": name,
-        "status": "active",
-        "disk_format": disk_format,
-        "container_format": "bare",
-        "checksum": stored.checksum,
-        "size": stored.size,
-        "virtual_size": None,
-        "created_at": now,
-        "updated_at": now,
-        "deleted": False,
-        "deleted_at": None,
-        "is_public": False,
-        "visibility": "shared",
-        "min_disk": 0,
-        "min_ram": 0,
-        "owner": None,
-        "protected": False,
-        "tags": [],
-        "properties": {},
-        "os_glance_failed_import": [],
-        "os_glance_importing_to_stores": [],
-    }
-
-
 def _configure(folder: Path) -> cfg.ConfigOpts:
     """The embedded default, in a folder of its own and on a free port, whatever is configured on this machine."""
-    backend.init_backend(backend.BackendType.THREADING)
     empty = folder / "empty.conf"
     empty.touch()
     overrides = [
         ("DEFAULT", "state_path", str(folder)),
-        ("DEFAULT", "control_exchange", "glance"),
         ("api", "listen", "127.0.0.1:0"),
         ("worker", "poll_interval", 0.05),
     ]

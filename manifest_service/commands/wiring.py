@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import click
 from oslo_config import cfg
 from oslo_log import log
-from oslo_service import backend
 
 from manifest_service import __version__, config
 from manifest_service.digests import algorithms
@@ -43,8 +42,6 @@ def config_option(function: Function) -> Function:
 
 def load_config(config_files: Sequence[str]) -> cfg.ConfigOpts:
     """Read the configuration and begin to log as it says. Raises UsageError."""
-    # oslo.messaging's timers: threads, where oslo.service would otherwise take eventlet.
-    backend.init_backend(backend.BackendType.THREADING)
     conf = config.load(config_files)
     log.setup(conf, config.PROJECT)
     return conf

@@ -175,22 +175,24 @@ class _Assembler:
         """
         runs = [run for _, run in batch.compressed]
         places = [0] * len(runs)
-        span_start = span_end = -1
+        span = range(0)
         for index in sorted(range(len(runs)), key=lambda index: runs[index].offset):
-            run = runs[index]
-            if run.offset > span_end:
-                self._read_span(data, span_start, span_end)
-                span_start = span_end = run.offset
-            places[index] = data.length + run.offset - span_start
-            span_end = max(span_end, run.offset + run.size)
-        self._read_span(data, span_start, span_end)
+            start, end = runs[index].offset, runs[index].offset + runs[index].size
+            if start > span.stop or not span:
+                self._read_span(data, span)
+                span = range(start, end)
+            places[index] = data.length + start - span.start
+            span = range(span.start, max(span.stop, end))
+        self._read_span(data, span)
         return places
 
-    def _read_span(self, data: Buffer, start: int, end: int) -> None:
-        span = data.memory[data.length : data.length + end - start]
-        present = min(len(span), self._source.size - start)
-        read_exactly(self._source, span[:present], start)
-        span[present:] = bytes(len(span) - present)
+    def _read_span(self, data: Buffer, span: range) -> None:
+        """Read a range of the source after what `data` holds; zeros for what is past the source's end."""
+        space = data.memory[data.length : data.length + len(span)]
+        present = min(len(span), self._source.size - span.start)
+        if present:
+            read_exactly(self._source, space[:present], span.start)
+        space[present:] = bytes(len(span) - present)
         data.length += len(span)
 
 

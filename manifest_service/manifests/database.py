@@ -12,7 +12,8 @@ from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -31,6 +32,10 @@ _CLOCKS = {
     "mysql": "SELECT timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(6)) / 1000000",
     "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
 }
+
+
+# oslo.db tells a lost connection from other errors; a connection that psycopg cannot make at all it passes on as it is.
+_AWAY = (db_exception.DBConnectionError, OperationalError, InterfaceError, PoolTimeout)
 
 
 class DatabaseAway(Exception):
@@ -67,7 +72,7 @@ class Database:
         )
         try:
             self.engine: Engine = manager.writer.get_engine()
-        except db_exception.DBConnectionError as error:
+        except _AWAY as error:
             raise DatabaseAway(_plain(error)) from error
         if self.url.get_backend_name() == "sqlite":
             self._use_write_ahead_log()
@@ -94,7 +99,7 @@ class Database:
 
         try:
             outcome: Result = attempt()
-        except db_exception.DBConnectionError as error:
+        except _AWAY as error:
             raise DatabaseAway(_plain(error)) from error
         return outcome
 
@@ -120,9 +125,7 @@ def _is_conflict(error: Exception) -> bool:
     if isinstance(error, StaleDataError | db_exception.DBDuplicateEntry):
         return True
     # SQLite's one writer at a time: https://www.sqlite.org/rescode.html#busy_snapshot
-    return isinstance(error, db_exception.DBError) and (
-        isinstance(error.inner_exception, OperationalError) and "database is locked" in str(error.inner_exception)
-    )
+    return isinstance(error, OperationalError) and "database is locked" in str(error)
 
 
 def _with_utf8mb4(url: URL) -> URL:

@@ -98,4 +98,4 @@ def _make_size_odd(rng: random.Random, path: Path) -> None:
         file.seek(24)
         (size,) = struct.unpack(">Q", file.read(8))
         file.seek(24)
-        file.write(struct.pack(">Q", max(0, size - rng.randint(1, 600))))
+        file.write(struct.pack(">Q", max(size - rng.randint(1, 600), 512)))

@@ -40,7 +40,9 @@ def decompressor(method: CompressionMethod) -> Decompress:
 def inflate(data: memoryview, size: int, padding: int) -> bytes:
     """Inflate a raw deflate stream.
 
-    ISA-L is faster than zlib, but where a stream is not simply right, zlib's word is what qemu goes by.
+    ISA-L is faster than zlib, but where it finds a stream not simply right, zlib decides, as it does for qemu. ISA-L
+    takes some streams for right that zlib refuses: those whose Huffman codes leave bits without a meaning (RFC 1951,
+    3.2.7), which no compressor writes.
     """
     decoder = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE, _ZLIB_WINDOW_BITS)
     try:

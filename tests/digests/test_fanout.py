@@ -1,0 +1,135 @@
+"""Several digests of one stream: all of it or an error, and never a thread left behind."""
+
+import hashlib
+import threading
+import time
+
+import pytest
+
+from manifest_service.digests.algorithms import DiskDigest, new_digest
+from manifest_service.digests.fanout import FanOut
+from manifest_service.disks.buffers import Buffer, BufferPool
+from manifest_service.disks.runs import Zeros
+
+
+class FailingDigest:
+    """Fails after so many pieces, in whatever way."""
+
+    def __init__(self, pieces: int, failure: BaseException) -> None:
+        self._left = pieces
+        self._failure = failure
+
+    def data(self, view: memoryview) -> None:
+        self._count()
+
+    def zeros(self, length: int) -> None:
+        self._count()
+
+    def hexdigest(self) -> str:
+        return "00"
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise self._failure
+
+
+class ForgetfulDigest(FailingDigest):
+    """Ends its thread's work without a word, as a thread that is killed would."""
+
+    def _count(self) -> None:
+        raise SystemExit
+
+
+class SlowDigest(FailingDigest):
+    def __init__(self) -> None:
+        super().__init__(1 << 30, Exception())
+
+        self.pieces = 0
+
+    def _count(self) -> None:
+        time.sleep(0.05)
+        self.pieces += 1
+
+
+def _threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("digest-")]
+
+
+def _buffer(pool: BufferPool, content: bytes) -> Buffer:
+    buffer = pool.take()
+    buffer.length = len(content)
+    buffer.view[:] = content
+    return buffer
+
+
+def test_all_digests_take_in_all_pieces_while_buffers_are_reused() -> None:
+    pool = BufferPool(1000, 3)
+    expected = bytearray()
+    with FanOut({name: new_digest(name) for name in ("sha256", "md5", "blake3")}) as fan_out:
+        for number in range(200):
+            content = bytes([number]) * (number * 5)
+            fan_out.put(_buffer(pool, content))
+            fan_out.put(Zeros(number))
+            expected += content + bytes(number)
+        digests = fan_out.finish()
+    assert digests["sha256"] == hashlib.sha256(expected).hexdigest()
+    assert digests["md5"] == hashlib.md5(expected).hexdigest()
+    assert list(digests) == ["sha256", "md5", "blake3"]
+    assert not _threads()
+
+
+def test_without_digests_buffers_come_free_all_the_same() -> None:
+    pool = BufferPool(10, 1)
+    with FanOut({}) as fan_out:
+        for _ in range(3):
+            fan_out.put(_buffer(pool, b"x"))
+        assert fan_out.finish() == {}
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 50])
+@pytest.mark.parametrize("failure", [ValueError("broken"), MemoryError("broken"), KeyboardInterrupt("broken")])
+@pytest.mark.timeout(20)
+def test_a_failing_digest_fails_all(pieces: int, failure: BaseException) -> None:
+    pool = BufferPool(10, 2)
+    digests: dict[str, DiskDigest] = {"sha256": new_digest("sha256"), "bad": FailingDigest(pieces, failure)}
+
+    def run(fan_out: FanOut) -> None:
+        for _ in range(100):
+            fan_out.put(_buffer(pool, b"some bytes"))
+        fan_out.finish()
+
+    with FanOut(digests) as fan_out, pytest.raises(type(failure), match="broken"):
+        run(fan_out)
+    assert not _threads()
+
+
+@pytest.mark.timeout(20)
+def test_a_digest_that_ends_silently_gives_no_digest() -> None:
+    with FanOut({"bad": ForgetfulDigest(0, Exception())}) as fan_out:
+        fan_out.put(Zeros(5))
+        with pytest.raises(SystemExit):
+            fan_out.finish()
+
+
+def test_a_digest_that_missed_bytes_is_an_error() -> None:
+    with FanOut({"sha256": new_digest("sha256")}) as fan_out:
+        fan_out.put(Zeros(5))
+        next(iter(fan_out._lanes.values())).length = -1
+        with pytest.raises(RuntimeError, match="sha256 took in"):
+            fan_out.finish()
+
+
+@pytest.mark.timeout(20)
+def test_leaving_early_ends_threads_without_hashing_what_waits() -> None:
+    slow = SlowDigest()
+    with FanOut({"slow": slow}) as fan_out:
+        for _ in range(5):
+            fan_out.put(Zeros(1))
+    assert not _threads()
+    assert slow.pieces < 5
+
+
+def test_threads_start_with_the_first_piece() -> None:
+    FanOut({"sha256": new_digest("sha256")})
+    assert not _threads()
