@@ -20,6 +20,9 @@ from manifest_service.errors import UsageError
 
 PROJECT = "manifest-service"
 
+# glance_store loads every driver for its options, and each whose library is missing would be an error in the log.
+QUIET = ["stevedore=CRITICAL", "alembic=WARN"]
+
 
 def default_state_path() -> str:
     """Where the embedded default keeps its database and images: the user's own state folder (XDG base directories)."""
@@ -174,6 +177,7 @@ def load(config_files: Sequence[str] = (), overrides: Iterable[tuple[str, str, A
     for group, options in GROUPS.items():
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
     log.register_options(conf)
+    log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *QUIET])
     db_options.set_defaults(conf)
     try:
         conf(

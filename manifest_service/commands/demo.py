@@ -119,7 +119,8 @@ def _configure(folder: Path) -> cfg.ConfigOpts:
         ("worker", "poll_interval", 0.05),
     ]
     conf = config.load([str(empty)], overrides)
-    conf.set_override("default_log_levels", [*conf.default_log_levels, "manifest_service=WARN", "notifications=WARN"])
+    quiet = ["manifest_service=WARN", "notifications=WARN", "glance_store=WARN"]
+    conf.set_override("default_log_levels", [*conf.default_log_levels, *quiet])
     log.setup(conf, config.PROJECT)
     return conf
 

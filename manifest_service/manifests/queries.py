@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from manifest_service.manifests.models import Event, Image, Manifest, ManifestDigest, QueueEntry
@@ -37,6 +37,12 @@ class UnknownMarker(LookupError):
 def get_current(session: Session, image_id: str) -> ManifestRecord | None:
     """The manifest that is served for an image, or None where there is none (yet)."""
     return next(iter(_records(session, _current().where(Image.image_id == image_id))), None)
+
+
+def get_newest(session: Session, image_id: str) -> ManifestRecord | None:
+    """The newest revision of an image's manifest, be it served yet or not."""
+    query = _joined(Manifest.image_id == Image.image_id).where(Image.image_id == image_id)
+    return next(iter(_records(session, query.order_by(Manifest.revision.desc()).limit(1))), None)
 
 
 def get_revision(session: Session, image_id: str, revision: int) -> ManifestRecord | None:
@@ -73,11 +79,14 @@ def find_by_cache_names(session: Session, cache_names: Sequence[str]) -> list[Ma
 
 def find_by_digests(session: Session, digests: Iterable[tuple[str, str]], limit: int) -> list[ManifestRecord]:
     """The current manifests whose disk has one of these (algorithm, hex) digests; at most `limit`, newest first."""
-    any_of_these = or_(
-        *(and_(ManifestDigest.algorithm == algorithm, ManifestDigest.value == value) for algorithm, value in digests)
-    )
-    having = exists().where(ManifestDigest.manifest_id == Manifest.id, any_of_these)
+    having = exists().where(ManifestDigest.manifest_id == Manifest.id, _any_of(digests))
     return _records(session, _current().where(having).order_by(Image.id.desc()).limit(limit))
+
+
+def known_digests(session: Session, digests: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of these (algorithm, hex) digests that some manifest has."""
+    found = session.execute(select(ManifestDigest.algorithm, ManifestDigest.value).where(_any_of(digests)).distinct())
+    return {(algorithm, value) for algorithm, value in found}
 
 
 def image_is_deleted(session: Session, image_id: str) -> bool | None:
@@ -112,6 +121,18 @@ def _joined(image_to_manifest: ColumnElement[bool]) -> _Rows:
 
 def _current() -> _Rows:
     return _joined(and_(Manifest.image_id == Image.image_id, Manifest.revision == Image.current_revision))
+
+
+def _any_of(digests: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
+    """Match any of these digests; one condition an algorithm, since SQLite bounds how deep a condition may be."""
+    values: dict[str, list[str]] = {}
+    for algorithm, value in digests:
+        values.setdefault(algorithm, []).append(value)
+    matches = (
+        and_(ManifestDigest.algorithm == algorithm, ManifestDigest.value.in_(of_one))
+        for algorithm, of_one in values.items()
+    )
+    return or_(false(), *matches)
 
 
 def _conditions(wanted: ManifestFilter) -> list[ColumnElement[bool]]:

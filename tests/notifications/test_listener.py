@@ -85,7 +85,7 @@ def test_what_glance_does_not_send_is_counted_and_dropped(
 ) -> None:
     database = Database(f"sqlite:///{tmp_path}/db.sqlite")
     schema.upgrade(database)
-    malformed = [
+    malformed: list[object] = [
         "a string",
         None,
         [],

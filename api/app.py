@@ -1,0 +1,93 @@
+"""The Flask application: its resources, and what holds for every request."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from http import HTTPStatus
+
+from flask import Flask, Response, g, request
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
+from oslo_config import cfg
+from werkzeug.exceptions import BadRequest
+
+from api import computations, lookups, manifests, pages, problems, versions
+from api.service import ApiService
+from manifest_service import __version__
+from manifest_service.manifests.database import Database
+
+_REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def create_app(conf: cfg.ConfigOpts, database: Database) -> Flask:
+    """Make the application. Any number may be made in one process."""
+    app = OpenAPI(
+        "api",
+        info=Info(
+            title="manifest-service",
+            version=__version__,
+            description="What an OpenStack image should hash to after conversion.",
+        ),
+        doc_ui=False,
+        responses={"4XX": problems.Problem, "5XX": problems.Problem},
+        validation_error_status=HTTPStatus.BAD_REQUEST,
+        validation_error_model=problems.Problem,
+        validation_error_callback=problems.invalid_request,
+    )
+    app.config["MAX_CONTENT_LENGTH"] = conf.api.max_body
+    service = ApiService(
+        database=database,
+        page_limit=conf.api.page_limit,
+        default_algorithm=(conf.digests.algorithms or ["sha256"])[0],
+    )
+    problems.register(app)
+    app.before_request(_take_request_id)
+    app.before_request(_require_json)
+    app.after_request(_add_headers)
+    for resource in (versions, manifests, computations, lookups):
+        app.register_api(resource.make_blueprint(service))
+    app.register_blueprint(pages.make_blueprint(service))
+    app.add_url_rule("/v1/openapi.json", "openapi", lambda: _as_described(app.api_doc))
+    return app
+
+
+def _take_request_id() -> None:
+    """Keep the caller's request id where it has OpenStack's form, so that logs of several services can be joined."""
+    given = request.headers.get("X-Openstack-Request-Id", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4()}"
+
+
+def _require_json() -> None:
+    """Refuse a body that is not JSON before a resource takes it for none."""
+    if not request.get_data(cache=True):
+        return
+    if not request.is_json:
+        raise problems.ProblemError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "the body's Content-Type is not application/json",
+        )
+    try:
+        request.get_json()
+    except (BadRequest, RecursionError, UnicodeDecodeError) as error:
+        raise problems.ProblemError(HTTPStatus.BAD_REQUEST, "malformed-json", "the body is not JSON") from error
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers["X-Openstack-Request-Id"] = g.get("request_id", "")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+def _as_described(document: dict[str, object]) -> dict[str, object]:
+    """The OpenAPI document, errors under the media type that they really have."""
+    for path in document["paths"].values():  # type: ignore[attr-defined]
+        for operation in path.values():
+            for status, answer in operation.get("responses", {}).items():
+                if status[0] in "45" and "application/json" in answer.get("content", {}):
+                    answer["content"][problems.CONTENT_TYPE] = answer["content"].pop("application/json")
+    return document

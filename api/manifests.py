@@ -1,0 +1,184 @@
+"""`/v1/manifests`: the list, one image's manifest, its revisions and its history."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from flask import jsonify, make_response, request
+from flask_openapi3.blueprint import APIBlueprint
+from sqlalchemy.orm import Session
+from werkzeug import Response
+
+from api.problems import ProblemError
+from api.schemas import (
+    EventDocument,
+    HistoryDocument,
+    HistoryQuery,
+    ImagePath,
+    ManifestDocument,
+    ManifestList,
+    ManifestQuery,
+    ManifestsQuery,
+    RevisionPath,
+)
+from api.service import ApiService
+from manifest_service.manifests import queries
+from manifest_service.manifests.states import UNFINISHED, Status
+from manifest_service.manifests.values import ManifestRecord
+
+RETRY_AFTER = "2"
+"""Seconds between two looks at a manifest in the making."""
+READY_MAX_AGE = 86400
+"""Seconds that a ready manifest may be kept: it never changes, but its image may be deleted."""
+TEXT = "text/plain"
+JSON = "application/json"
+
+_TEXT_CONTENT = {TEXT: {"schema": {"type": "string", "description": "Lines that `sha256sum -c` reads."}}}
+
+
+def make_blueprint(service: ApiService) -> APIBlueprint:
+    """The resources under /v1/manifests that only read."""
+    blueprint = APIBlueprint("manifests", __name__, url_prefix="/v1/manifests")
+
+    @blueprint.get("", responses={HTTPStatus.OK: ManifestList}, summary="List and filter current manifests")
+    def list_manifests(query: ManifestsQuery) -> Response:
+        limit = min(query.limit, service.page_limit)
+        marker = None if query.marker is None else str(query.marker)
+        wanted = _filter_of(query)
+        try:
+            records = service.database.transaction(lambda session: queries.list_current(session, wanted, limit, marker))
+        except queries.UnknownMarker:
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST, "unknown-marker", f"the marker {marker} is no image that has been seen"
+            ) from None
+        page = ManifestList(manifests=[ManifestDocument.of(record) for record in records], links=_links(records, limit))
+        return jsonify(page.model_dump(mode="json"))
+
+    @blueprint.get(
+        "/<image_id>",
+        responses={HTTPStatus.OK: ManifestDocument, HTTPStatus.ACCEPTED: ManifestDocument},
+        summary="The manifest of an image",
+        description="200 when final, 202 while it is made, 404 unknown, 410 deleted. `Accept: text/plain` gives lines"
+        " that `sha256sum -c` reads beside Nova's file; they are comments where there is no digest.",
+    )
+    def show_manifest(path: ImagePath, query: ManifestQuery) -> Response:
+        record = _require(service, str(path.image_id))
+        offered = request.accept_mimetypes.best_match([JSON, TEXT])
+        if offered is None:
+            raise ProblemError(HTTPStatus.NOT_ACCEPTABLE, "not-acceptable", f"this resource is {JSON} or {TEXT}")
+        if offered == TEXT:
+            response = make_response(_as_text(record, query.algorithm or service.default_algorithm))
+            response.content_type = f"{TEXT}; charset=utf-8"
+        else:
+            response = jsonify(ManifestDocument.of(record).model_dump(mode="json"))
+        return _finish(response, record)
+
+    @blueprint.get("/<image_id>/history", responses={HTTPStatus.OK: HistoryDocument}, summary="What happened when")
+    def show_history(path: ImagePath, query: HistoryQuery) -> Response:
+        image_id = str(path.image_id)
+
+        def read(session: Session) -> list[EventDocument]:
+            if queries.image_is_deleted(session, image_id) is None:
+                raise _unknown(image_id)
+            return [EventDocument.of(event) for event in queries.list_history(session, image_id, query.limit)]
+
+        links = {"self": f"/v1/manifests/{image_id}/history", "manifest": f"/v1/manifests/{image_id}"}
+        document = HistoryDocument(events=service.database.transaction(read), links=links)
+        return jsonify(document.model_dump(mode="json"))
+
+    @blueprint.get(
+        "/<image_id>/revisions/<int:revision>",
+        responses={HTTPStatus.OK: ManifestDocument, HTTPStatus.ACCEPTED: ManifestDocument},
+        summary="One revision of the manifest, whatever its state",
+    )
+    def show_revision(path: RevisionPath) -> Response:
+        image_id = str(path.image_id)
+        record = service.database.transaction(lambda session: queries.get_revision(session, image_id, path.revision))
+        if record is None:
+            raise ProblemError(
+                HTTPStatus.NOT_FOUND, "not-found", f"image {image_id} has no manifest of revision {path.revision}"
+            )
+        return _finish(jsonify(ManifestDocument.of(record).model_dump(mode="json")), record)
+
+    return blueprint
+
+
+def _require(service: ApiService, image_id: str) -> ManifestRecord:
+    """The current manifest of an image. Raises ProblemError where there is none to serve."""
+
+    def read(session: Session) -> tuple[ManifestRecord | None, bool | None]:
+        return queries.get_current(session, image_id), queries.image_is_deleted(session, image_id)
+
+    record, deleted = service.database.transaction(read)
+    if deleted is None:
+        raise _unknown(image_id)
+    if deleted:
+        kept = None if record is None else ManifestDocument.of(record).model_dump(mode="json")
+        raise ProblemError(HTTPStatus.GONE, "image-deleted", f"image {image_id} was deleted in Glance", manifest=kept)
+    if record is None:
+        raise ProblemError(
+            HTTPStatus.NOT_FOUND, "not-found", f"Glance has announced image {image_id}, but no data for it yet"
+        )
+    return record
+
+
+def _unknown(image_id: str) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.NOT_FOUND,
+        "not-found",
+        f"no image {image_id} has been seen",
+        next_step="Check the id; an image from before this service needs a computation to be asked for.",
+    )
+
+
+def _finish(response: Response, record: ManifestRecord) -> Response:
+    """Status, caching and validators by the manifest's state."""
+    response.vary.add("Accept")
+    if record.status in UNFINISHED:
+        response.status_code = HTTPStatus.ACCEPTED
+        response.headers["Retry-After"] = RETRY_AFTER
+        response.headers["Cache-Control"] = "no-store"
+        return response
+    response.headers["Cache-Control"] = (
+        f"private, max-age={READY_MAX_AGE}" if record.status is Status.READY else "no-cache"
+    )
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+def _as_text(record: ManifestRecord, algorithm: str) -> str:
+    """The line that `sha256sum -c` reads (or `b2sum -c`, by algorithm), below a comment that says what it is."""
+    lines = [f"# image {record.image_id} revision {record.revision}: {record.status}, {algorithm} of Nova's _base file"]
+    value = record.digests.get(algorithm)
+    if value is not None:
+        lines.append(f"{value}  {record.cache_name}")
+    elif record.status is Status.READY:
+        lines.append(f"# no such digest was computed; there are: {', '.join(sorted(record.digests))}")
+    elif record.code is not None:
+        lines.append(f"# {record.code}: {record.reason}")
+    return "\n".join(lines) + "\n"
+
+
+def _filter_of(query: ManifestsQuery) -> queries.ManifestFilter:
+    digest = None
+    if query.digest is not None:
+        algorithm, _, value = query.digest.partition(":")
+        digest = (algorithm, value)
+    return queries.ManifestFilter(
+        status=query.status,
+        disk_format=query.disk_format,
+        owner=query.owner,
+        digest=digest,
+        cache_name=query.cache_name,
+        since=query.since,
+    )
+
+
+def _links(records: list[ManifestRecord], limit: int) -> dict[str, str]:
+    """This page, and the next one where this one is full."""
+    asked = request.args.to_dict()
+    links = {"self": f"{request.path}?{urlencode(asked)}" if asked else request.path}
+    if len(records) == limit:
+        links["next"] = f"{request.path}?{urlencode(asked | {'marker': records[-1].image_id})}"
+    return links

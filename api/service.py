@@ -1,0 +1,16 @@
+"""What every resource is given: the database, and the options that it answers by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from manifest_service.manifests.database import Database
+
+
+@dataclass(frozen=True)
+class ApiService:
+    """page_limit: manifests on one page, and keys in one lookup. default_algorithm: what the text form gives."""
+
+    database: Database
+    page_limit: int
+    default_algorithm: str
