@@ -8,7 +8,7 @@ from socket import create_connection
 from typing import ClassVar
 from urllib.parse import quote
 
-import amqp  # type: ignore[import-untyped]
+import amqp
 
 from tests.servers.process import Server, free_port
 from tests.servers.programs import find

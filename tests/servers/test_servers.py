@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import amqp  # type: ignore[import-untyped]
+import amqp
 import pytest
 import requests
 import sqlalchemy as sa

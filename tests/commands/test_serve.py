@@ -1,0 +1,114 @@
+"""The embedded default: `serve` in one terminal, `try` in another; and the demo."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from manifest_service.commands import conversion
+from tests import qemu
+from tests.servers.service import EXECUTABLE, ServeProcess
+
+ROOT = Path(__file__).parents[2]
+DEMO_IMAGE = ROOT / "manifest_service" / "commands" / "demo.qcow2"
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[ServeProcess]:
+    with ServeProcess(tmp_path / "serve", {"DEFAULT": {"state_path": tmp_path / "state"}}) as process:
+        yield process
+
+
+def try_image(serve: ServeProcess, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command: list[str | Path] = [EXECUTABLE, "try", "--config-file", serve.config_files[-1], *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_try_gives_a_running_service_an_image(serve: ServeProcess, tmp_path: Path) -> None:
+    image = tmp_path / "image.qcow2"
+    qemu.create(image, 5 << 20)
+    qemu.io(image, ["write -P 66 2M 1M"])
+
+    done = try_image(serve, "--json", image)
+
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads(done.stdout)
+    assert (manifest["status"], manifest["virtual_size"]) == ("ready", 5 << 20)
+    assert manifest["digests"] == {"sha256": qemu.sha256_of_disk(image)}
+    assert sorted(manifest["source"]["checksums"]) == ["md5", "sha512"]
+    served = requests.get(f"{serve.url}/v1/manifests/{manifest['image_id']}", timeout=10).json()
+    assert served == manifest
+
+
+def test_try_tells_why_an_image_is_refused(serve: ServeProcess, tmp_path: Path) -> None:
+    image = tmp_path / "disguised.raw"
+    qemu.create(image, 1 << 20)
+
+    done = try_image(serve, "--disk-format", "raw", image)
+
+    assert done.returncode == 1
+    assert "format-mismatch: the image is said to be raw, but its content is qcow2" in done.stdout
+    assert "Upload it again under the disk_format that it really has." in done.stdout
+
+
+def test_try_without_a_service_says_what_to_start(tmp_path: Path) -> None:
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [EXECUTABLE, "try", "--url", "http://127.0.0.1:9", DEMO_IMAGE],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 2
+    assert "service-away" in done.stderr
+    assert "start `manifest-service serve`" in done.stderr
+
+
+def test_a_second_service_on_the_same_address_says_so(serve: ServeProcess) -> None:
+    command: list[str | Path] = [EXECUTABLE, "serve", "--config-file", serve.config_files[-1]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 2
+    assert "address-in-use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_keeps_what_it_knows_over_kill_9(serve: ServeProcess, tmp_path: Path) -> None:
+    manifest = json.loads(try_image(serve, "--json", DEMO_IMAGE).stdout)
+    serve.kill()
+    serve.start()
+
+    answer = requests.get(f"{serve.url}/v1/manifests/{manifest['image_id']}", timeout=10)
+
+    assert answer.json() == manifest
+
+
+def test_the_demo_names_both_verdicts(tmp_path: Path, qemu_img: Path) -> None:
+    done = subprocess.run([EXECUTABLE, "demo"], capture_output=True, text=True, check=False, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    verdicts = [line.rsplit(": ", 1)[1] for line in done.stdout.splitlines() if " Verify " in line]
+    assert verdicts == ["match", "corrupt"]
+    assert "virtual_size 2,147,483,648" in done.stdout
+    assert qemu.sha256_of_disk(DEMO_IMAGE) in done.stdout
+    assert "make serve" in done.stdout
+
+
+def test_without_qemu_img_our_own_reader_converts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = qemu.sha256_of_disk(DEMO_IMAGE)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    by = conversion.convert(DEMO_IMAGE, "qcow2", tmp_path / "disk.raw")
+
+    assert by == "our own reader"
+    assert (tmp_path / "disk.raw").stat().st_size == 2 << 30
+    assert conversion.sha256_of(tmp_path / "disk.raw") == expected
+    assert (tmp_path / "disk.raw").stat().st_blocks * 512 < 64 << 20
