@@ -45,7 +45,7 @@ def test_what_is_added_is_found_again(tmp_path: Path) -> None:
 def test_every_folder_of_a_store_is_looked_into(tmp_path: Path) -> None:
     found = stores(
         tmp_path,
-        "[glance_store]\nstores = file\n"
+        "[glance_store]\nstores = file\nfilesystem_store_datadir =\n"
         f"filesystem_store_datadirs = {tmp_path}/a:200\nfilesystem_store_datadirs = {tmp_path}/b:100\n",
     )
     (tmp_path / "b" / IMAGE_ID).write_bytes(b"here")
