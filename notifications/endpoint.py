@@ -30,6 +30,8 @@ RECEIVED = Counter(
     "Notifications by what became of them: recorded, ignored, malformed, requeued or broken.",
     ["outcome"],
 )
+for _outcome in ("recorded", "ignored", "malformed", "requeued", "broken"):
+    RECEIVED.labels(_outcome)  # there from the start, at zero: an alert can tell "none" from "no such metric"
 
 Message = Mapping[str, Any]
 

@@ -25,7 +25,7 @@ from manifest_service.images.stores import ImageStores
 @click.option("--disk-format", metavar="FORMAT", help="What to claim the file is; by default what it looks like.")
 @click.option("--timeout", default=3600.0, show_default=True, help="Seconds to wait for the manifest.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def command(
     config_files: Sequence[str], url: str | None, disk_format: str | None, timeout: float, as_json: bool, file: Path
 ) -> None:

@@ -37,9 +37,9 @@ def decompressor(method: CompressionMethod) -> Decompress:
 def inflate(data: memoryview, size: int, padding: int) -> bytes:
     """Inflate a raw deflate stream: output that would go on after a full cluster is fine, as it is for qemu.
 
-    By zlib-ng, which is faster than zlib and judges every stream as zlib does, and so as qemu does. ISA-L and libdeflate
-    are faster still, but accept streams that zlib refuses: those whose Huffman codes leave bits without a meaning
-    (RFC 1951, 3.2.7). A digest of what qemu will not convert would be a wrong one.
+    By zlib-ng, which is faster than zlib and judges every stream as zlib does, and so as qemu does. ISA-L and
+    libdeflate are faster still, but accept streams that zlib refuses: those whose Huffman codes leave bits without a
+    meaning (RFC 1951, 3.2.7). A digest of what qemu will not convert would be a wrong one.
 
     Zeros past the end of the file are part of the input: what follows a full cluster can still be found faulty.
     """
