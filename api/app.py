@@ -7,6 +7,7 @@ import uuid
 from http import HTTPStatus
 
 from flask import Flask, Response, g, request
+from flask.json.provider import DefaultJSONProvider
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from oslo_config import cfg
@@ -20,6 +21,12 @@ from manifest_service.manifests.database import Database
 _REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
+class _OrderedJson(DefaultJSONProvider):
+    """Members in the order of their schema: status before digests, as people read."""
+
+    sort_keys = False
+
+
 def create_app(conf: cfg.ConfigOpts, database: Database) -> Flask:
     """Make the application. Any number may be made in one process."""
     app = OpenAPI(
@@ -30,11 +37,13 @@ def create_app(conf: cfg.ConfigOpts, database: Database) -> Flask:
             description="What an OpenStack image should hash to after conversion.",
         ),
         doc_ui=False,
-        responses={"4XX": problems.Problem, "5XX": problems.Problem},
+        static_folder=None,  # the page has its own
+        security_schemes={},
         validation_error_status=HTTPStatus.BAD_REQUEST,
         validation_error_model=problems.Problem,
         validation_error_callback=problems.invalid_request,
     )
+    app.json = _OrderedJson(app)
     app.config["MAX_CONTENT_LENGTH"] = conf.api.max_body
     service = ApiService(
         database=database,

@@ -10,7 +10,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from sqlalchemy.orm import Session
 from werkzeug import Response
 
-from api.problems import ProblemError
+from api.problems import ANY_ERROR, ProblemError
 from api.schemas import AnnouncedImage, ComputationRequest, ImagePath, ManifestDocument
 from api.service import ApiService
 from manifest_service.manifests import intake, queries
@@ -19,7 +19,7 @@ from manifest_service.manifests.values import ImageObservation, ManifestRecord
 
 def make_blueprint(service: ApiService) -> APIBlueprint:
     """The resource that asks for work."""
-    blueprint = APIBlueprint("computations", __name__, url_prefix="/v1/manifests")
+    blueprint = APIBlueprint("computations", __name__, url_prefix="/v1/manifests", abp_responses=ANY_ERROR)
 
     @blueprint.post(
         "/<image_id>/computations",

@@ -9,7 +9,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from sqlalchemy.orm import Session
 from werkzeug import Response
 
-from api.problems import ProblemError
+from api.problems import ANY_ERROR, ProblemError
 from api.schemas import LookupDocument, LookupRequest, ManifestDocument, Unknown
 from api.service import ApiService
 from manifest_service.manifests import queries
@@ -18,7 +18,7 @@ from manifest_service.manifests.values import ManifestRecord
 
 def make_blueprint(service: ApiService) -> APIBlueprint:
     """The resource that finds manifests by keys of any kind."""
-    blueprint = APIBlueprint("lookups", __name__, url_prefix="/v1")
+    blueprint = APIBlueprint("lookups", __name__, url_prefix="/v1", abp_responses=ANY_ERROR)
 
     @blueprint.post(
         "/lookups",

@@ -10,7 +10,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from sqlalchemy.orm import Session
 from werkzeug import Response
 
-from api.problems import ProblemError
+from api.problems import ANY_ERROR, ProblemError
 from api.schemas import (
     EventDocument,
     HistoryDocument,
@@ -39,7 +39,7 @@ _TEXT_CONTENT = {TEXT: {"schema": {"type": "string", "description": "Lines that 
 
 def make_blueprint(service: ApiService) -> APIBlueprint:
     """The resources under /v1/manifests that only read."""
-    blueprint = APIBlueprint("manifests", __name__, url_prefix="/v1/manifests")
+    blueprint = APIBlueprint("manifests", __name__, url_prefix="/v1/manifests", abp_responses=ANY_ERROR)
 
     @blueprint.get("", responses={HTTPStatus.OK: ManifestList}, summary="List and filter current manifests")
     def list_manifests(query: ManifestsQuery) -> Response:

@@ -30,7 +30,9 @@ _DIGEST = re.compile(r"(?:([a-z0-9_-]{1,32}):)?([0-9a-f]{64}|[0-9a-f]{128}|[0-9a
 
 def make_blueprint(service: ApiService) -> Blueprint:
     """The list of images, and a page for each."""
-    blueprint = Blueprint("pages", __name__, template_folder="templates", static_folder="static")
+    blueprint = Blueprint(
+        "pages", __name__, template_folder="templates", static_folder="static", static_url_path="/pages"
+    )
 
     @blueprint.get("/images")
     def list_images() -> ResponseReturnValue:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, g, json, make_response
+from flask_openapi3.types import ResponseDict
 from oslo_log import log
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException
@@ -53,6 +54,10 @@ class Problem(BaseModel):
     request_id: str
     next_step: str | None = None
     errors: list[ProblemDetail] | None = None
+
+
+ANY_ERROR: ResponseDict = {"4XX": Problem, "5XX": Problem}
+"""For the OpenAPI description of every resource."""
 
 
 class ProblemError(Exception):

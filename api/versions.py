@@ -15,6 +15,7 @@ from prometheus_client.registry import REGISTRY, Collector
 from sqlalchemy.orm import Session
 from werkzeug import Response
 
+from api.problems import ANY_ERROR
 from api.schemas import HealthDocument, VersionDocument, VersionsDocument
 from api.service import ApiService
 from manifest_service import __version__
@@ -25,7 +26,7 @@ from manifest_service.processing import queue
 
 def make_blueprint(service: ApiService) -> APIBlueprint:
     """The resources that say how the service is."""
-    blueprint = APIBlueprint("versions", __name__)
+    blueprint = APIBlueprint("versions", __name__, abp_responses=ANY_ERROR)
     registry = CollectorRegistry()
     registry.register(QueueCollector(service.database))
 
@@ -33,7 +34,7 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
     def show_versions() -> Response:
         if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
             return redirect("/images", HTTPStatus.SEE_OTHER)
-        links = [{"rel": "self", "href": "/v1/"}, {"rel": "describedby", "href": "/v1/openapi.json"}]
+        links = [{"rel": "self", "href": "/v1/manifests"}, {"rel": "describedby", "href": "/v1/openapi.json"}]
         document = VersionsDocument(
             versions=[VersionDocument(id="v1", status="CURRENT", links=links)],
             service={"name": "manifest-service", "version": __version__},

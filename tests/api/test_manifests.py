@@ -1,0 +1,229 @@
+"""`/v1/manifests`: what nodes and auditors read."""
+
+import hashlib
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from manifest_service.errors import ImageRefused, RefusalCode
+from manifest_service.manifests.database import Database
+from manifest_service.manifests.values import Progress
+from manifest_service.processing import queue
+from tests.api.conftest import Client
+from tests.builders import IMAGE_ID, LEASE, MD5, NOON, SHA256, claimed, computed, finish, observation, observe
+
+HERE = f"/v1/manifests/{IMAGE_ID}"
+CACHE_NAME = hashlib.sha1(IMAGE_ID.encode()).hexdigest()
+
+
+def make_ready(database: Database) -> None:
+    observe(database, observation())
+    finish(database, claimed(database))
+
+
+def test_a_ready_manifest_says_all_that_is_known(api: Client, database: Database) -> None:
+    make_ready(database)
+
+    response = api.get(HERE)
+
+    assert response.status_code == 200
+    manifest = response.json()
+    assert manifest.pop("computed_at").endswith("Z")
+    assert manifest.pop("created_at").endswith("Z")
+    assert manifest == {
+        "image_id": IMAGE_ID,
+        "revision": 1,
+        "status": "ready",
+        "code": None,
+        "reason": None,
+        "next_step": None,
+        "name": "q1",
+        "cache_name": CACHE_NAME,
+        "disk_format": "qcow2",
+        "virtual_size": 25165824,
+        "digests": {"sha256": SHA256},
+        "source": {"size": 2949120, "checksums": {"md5": MD5}},
+        "warnings": [],
+        "progress": None,
+        "computed_by": "manifest-service 0.1.0",
+        "deleted_at": None,
+        "links": {
+            "self": HERE,
+            "history": f"{HERE}/history",
+            "revision": f"{HERE}/revisions/1",
+            "page": f"/images/{IMAGE_ID}",
+        },
+    }
+
+
+def test_a_ready_manifest_can_be_kept_and_asked_for_again(local_api: Client, local: Database) -> None:
+    make_ready(local)
+    first = local_api.get(HERE)
+    etag = first.headers["ETag"]
+
+    assert not etag.startswith("W/")
+    assert "max-age=86400" in first.headers["Cache-Control"]
+    assert local_api.get(HERE, headers={"If-None-Match": etag}).status_code == 304
+    assert local_api.get(HERE, headers={"If-None-Match": '"other"'}).status_code == 200
+    head = local_api.ask("HEAD", HERE)
+    assert (head.status_code, head.text, head.headers["ETag"]) == (200, "", etag)
+    text = local_api.get(HERE, headers={"Accept": "text/plain"})
+    assert text.headers["ETag"] != etag
+    assert "Accept" in text.headers["Vary"]
+
+
+def test_a_manifest_in_the_making_shows_how_far_it_is(api: Client, database: Database) -> None:
+    observe(database, observation())
+    pending = api.get(HERE)
+    task = claimed(database)
+    database.transaction(lambda session: queue.renew(session, task, LEASE, Progress(512, 1024)))
+
+    computing = api.get(HERE)
+
+    assert (pending.status_code, pending.json()["status"]) == (202, "pending")
+    assert (computing.status_code, computing.json()["status"]) == (202, "computing")
+    assert computing.json()["progress"] == {"done": 512, "total": 1024}
+    assert int(computing.headers["Retry-After"]) > 0
+    assert computing.headers["Cache-Control"] == "no-store"
+
+
+def test_a_refusal_is_explained(api: Client, database: Database) -> None:
+    observe(database, observation())
+    task = claimed(database)
+    refusal = ImageRefused(RefusalCode.BACKING_FILE, "the disk builds on another file")
+    database.transaction(lambda session: queue.finish_without(session, task, refusal))
+
+    response = api.get(HERE)
+
+    assert response.status_code == 200
+    assert response.json()["status"] == "refused"
+    assert response.json()["code"] == "backing-file"
+    assert "Flatten it" in response.json()["next_step"]
+    assert response.headers["Cache-Control"] == "no-cache"
+
+
+def test_what_is_not_there_says_why(api: Client, database: Database) -> None:
+    assert "has been seen" in api.get(HERE).json()["detail"]
+    observe(database, observation(status="saving"))
+    response = api.get(HERE)
+    assert response.status_code == 404
+    assert "no data for it yet" in response.json()["detail"]
+    assert api.get(f"{HERE}/revisions/1").status_code == 404
+    assert api.get(f"/v1/manifests/{uuid4()}/history").status_code == 404
+
+
+def test_a_deleted_image_is_gone_but_not_forgotten(api: Client, database: Database) -> None:
+    make_ready(database)
+    observe(database, observation(status="deleted", deleted=True, observed_at=NOON + timedelta(hours=1)))
+
+    response = api.get(HERE)
+
+    assert response.status_code == 410
+    assert response.json()["code"] == "image-deleted"
+    assert response.json()["manifest"]["digests"] == {"sha256": SHA256}
+    kinds = [event["kind"] for event in api.get(f"{HERE}/history").json()["events"]]
+    assert kinds == ["uploaded", "computation-started", "ready", "deleted"]
+    assert api.get(f"{HERE}/revisions/1").json()["status"] == "deleted"
+
+
+def test_sha256sum_reads_the_text_form(local_api: Client, local: Database, tmp_path: Path) -> None:
+    content = b"what Nova converted" * 1000
+    (tmp_path / CACHE_NAME).write_bytes(content)
+    observe(local, observation())
+    digests = {"sha256": hashlib.sha256(content).hexdigest(), "md5": hashlib.md5(content).hexdigest()}
+    finish(local, claimed(local), computed(digests=digests))
+    text = local_api.get(HERE, headers={"Accept": "text/plain"})
+
+    def check(program: str, lines: str) -> int:
+        command = [program, "--check", "--strict"]
+        return subprocess.run(
+            command, input=lines, cwd=tmp_path, text=True, capture_output=True, check=False
+        ).returncode
+
+    assert text.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert check("sha256sum", text.text) == 0
+    assert check("md5sum", local_api.get(f"{HERE}?algorithm=md5", headers={"Accept": "text/plain"}).text) == 0
+    (tmp_path / CACHE_NAME).write_bytes(content[:-1])
+    assert check("sha256sum", text.text) == 1
+    unknown = local_api.get(f"{HERE}?algorithm=sha3_256", headers={"Accept": "text/plain"}).text
+    assert "there are: md5, sha256" in unknown
+    assert all(line.startswith("#") for line in unknown.splitlines())
+
+
+def test_other_media_types_are_not_acceptable(local_api: Client, local: Database) -> None:
+    make_ready(local)
+
+    assert local_api.get(HERE, headers={"Accept": "image/png"}).status_code == 406
+    assert local_api.get(HERE, headers={"Accept": "*/*"}).headers["Content-Type"] == "application/json"
+
+
+def test_the_list_is_cut_into_pages_that_miss_nothing(api: Client, database: Database) -> None:
+    images = [str(uuid4()) for _ in range(25)]
+    observe(database, *(observation(image_id=image_id) for image_id in images))
+    seen: list[str] = []
+    following: str | None = "/v1/manifests?limit=10&status=pending"
+    pages = 0
+    while following:
+        page = api.get(following).json()
+        seen += [manifest["image_id"] for manifest in page["manifests"]]
+        following = page["links"].get("next")
+        pages += 1
+
+    assert seen == images[::-1]
+    assert pages == 3
+
+
+def test_every_filter_finds_what_it_should(api: Client, database: Database) -> None:
+    make_ready(database)
+    other = str(uuid4())
+    observe(database, observation(image_id=other, owner="tenant", disk_format="raw"))
+
+    def found(query: str) -> list[str]:
+        return [manifest["image_id"] for manifest in api.get(f"/v1/manifests?{query}").json()["manifests"]]
+
+    assert found("status=ready") == [IMAGE_ID]
+    assert found("status=pending") == [other]
+    assert found("status=deleted") == []
+    assert found("disk_format=raw") == [other]
+    assert found("owner=tenant") == [other]
+    assert found(f"digest=sha256:{SHA256}") == [IMAGE_ID]
+    assert found(f"digest=sha256:{'0' * 64}") == []
+    assert found(f"cache_name={CACHE_NAME}") == [IMAGE_ID]
+    assert found("since=2000-01-01T00:00:00Z") == [other, IMAGE_ID]
+    assert found("since=2999-01-01T00:00:00%2B02:00") == []
+    observe(database, observation(image_id=other, status="deleted", deleted=True))
+    assert found("status=deleted") == [other]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "state=ready",
+        "status=done",
+        "limit=0",
+        "limit=-1",
+        "limit=99999999999999999999",
+        "marker=x",
+        "digest=sha256",
+        "digest=SHA256:00",
+        "cache_name=../etc",
+        "since=yesterday",
+        "since=9999-12-31T23:59:59-23:59",
+        "owner=%00",
+    ],
+)
+def test_a_filter_that_cannot_be_says_which(local_api: Client, query: str) -> None:
+    response = local_api.get(f"/v1/manifests?{query}")
+
+    assert response.status_code == 400
+    assert response.json()["code"] == "invalid-request"
+    assert query.split("=", maxsplit=1)[0] in response.json()["detail"]
+
+
+def test_an_unknown_marker_says_so(local_api: Client) -> None:
+    response = local_api.get(f"/v1/manifests?marker={IMAGE_ID}")
+
+    assert (response.status_code, response.json()["code"]) == (400, "unknown-marker")
