@@ -52,17 +52,7 @@ class Database:
         connect_retries, retry_interval: times and seconds to wait for a database that is not up yet.
         Raises UsageError for a URL that is none, DatabaseAway where nothing answers.
         """
-        try:
-            self.url = _with_utf8mb4(make_url(connection))
-            if self.url.get_backend_name() not in _CLOCKS:
-                raise ArgumentError(f"the dialect is {self.url.get_backend_name()}")
-        except ArgumentError as error:
-            raise UsageError(
-                "bad-configuration",
-                f"[database] connection must be a URL for postgresql+psycopg, mysql+pymysql or sqlite: {error}",
-            ) from error
-        if self.url.get_backend_name() == "sqlite" and self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        self.url = _read_url(connection)
         manager = enginefacade.transaction_context()
         manager.configure(
             connection=self.url.render_as_string(hide_password=False),
@@ -126,6 +116,32 @@ def _is_conflict(error: Exception) -> bool:
         return True
     # SQLite's one writer at a time: https://www.sqlite.org/rescode.html#busy_snapshot
     return isinstance(error, OperationalError) and "database is locked" in str(error)
+
+
+def _read_url(connection: str) -> URL:
+    """Check what [database] connection says, as far as that goes without connecting. Raises UsageError."""
+    try:
+        url = make_url(connection)
+        if url.get_backend_name() not in _CLOCKS:
+            raise ArgumentError(f"the dialect is {url.get_backend_name()}")
+        url.get_dialect().import_dbapi()
+        if url.get_backend_name() == "sqlite" and url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    except ArgumentError as error:
+        raise UsageError(
+            "bad-configuration",
+            f"[database] connection must be a URL for postgresql+psycopg, mysql+pymysql or sqlite: {error}",
+        ) from error
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "not-installed",
+            f"[database] connection needs {error.name}: pip install 'manifest-service[postgresql]' or '[mysql]'",
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            "bad-configuration", f"the folder of [database] connection cannot be made: {error.strerror}"
+        ) from error
+    return _with_utf8mb4(url)
 
 
 def _with_utf8mb4(url: URL) -> URL:
