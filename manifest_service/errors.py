@@ -34,6 +34,9 @@ class FailureCode(StrEnum):
     SOURCE_UNREADABLE = "source-unreadable"
     SOURCE_CHANGED = "source-changed"
     STORE_UNSUPPORTED = "store-unsupported"
+    QEMU_IMG_MISSING = "qemu-img-missing"
+    CONVERSION_LIMIT = "conversion-limit"
+    SCRATCH_FULL = "scratch-full"
     TIME_LIMIT = "time-limit"
     WORKER_LOST = "worker-lost"
     INTERNAL_ERROR = "internal-error"
@@ -60,6 +63,11 @@ NEXT_STEPS: dict[str, str] = {
     FailureCode.SOURCE_UNREADABLE: "Check the store, and that this service's user may read it; then compute again.",
     FailureCode.SOURCE_CHANGED: "The file changed while it was read: find out what writes to it, then compute again.",
     FailureCode.STORE_UNSUPPORTED: "Keep the image in a store of type file: others are not read yet.",
+    FailureCode.QEMU_IMG_MISSING: "Install qemu-img (Debian package qemu-utils) where the workers run.",
+    FailureCode.CONVERSION_LIMIT: (
+        "Raise [limits] conversion_memory, conversion_time or scratch_size if the image is meant; then compute again."
+    ),
+    FailureCode.SCRATCH_FULL: "Make room in [DEFAULT] scratch_path, or name another folder; then compute again.",
     FailureCode.TIME_LIMIT: "Raise [limits] computation_time, or look at why the store is slow; then compute again.",
     FailureCode.WORKER_LOST: "Workers died on this image each time. Look at their logs (memory?); then compute again.",
     FailureCode.INTERNAL_ERROR: "This is a defect of the service: report it with the worker's log; then compute again.",

@@ -42,11 +42,14 @@ def io(path: Path, commands: Iterable[str]) -> None:
             _run("qemu-io", "-f", "qcow2", "-c", command, path)
 
 
-def sha256_of_disk(path: Path) -> str:
-    """Convert a qcow2 image to raw as Nova does, and hash that. Raises QemuError if qemu-img refuses it."""
+def sha256_of_disk(path: Path, driver: str = "qcow2") -> str:
+    """Convert an image to raw as Nova does, and hash that. Raises QemuError if qemu-img refuses it.
+
+    driver: qemu's name of the format.
+    """
     with TemporaryDirectory(dir=path.parent) as folder:
         raw = Path(folder) / "disk.raw"
-        _run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", path, raw)
+        _run("qemu-img", "convert", "-f", driver, "-O", "raw", path, raw)
         with raw.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 

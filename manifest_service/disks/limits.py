@@ -21,6 +21,9 @@ class Limits:
     bitmaps, bitmap_directory_size, bitmap_size: number, bytes of their directory, bytes of one; qemu's own bounds.
     bitmap_table_entries: entries of all bitmap tables together. qemu has no such bound, but each costs time; bitmaps
         that would fill all of virtual_size at the finest sensible granularity stay far below it.
+    conversion_memory: bytes of address space of one qemu-img that converts a foreign format; Nova's own bound for it.
+    conversion_time: seconds of CPU time of one qemu-img; an hour converts some TiB.
+    scratch_size: bytes that one conversion may really write: what a worker's disk must have to spare.
     """
 
     virtual_size: int = 16 * TIB
@@ -33,6 +36,9 @@ class Limits:
     bitmap_directory_size: int = 65535 * KIB
     bitmap_size: int = 512 * MIB
     bitmap_table_entries: int = 8 * MIB
+    conversion_memory: int = 2 << 30
+    conversion_time: int = 3600
+    scratch_size: int = 256 << 30
 
 
 DEFAULT_LIMITS = Limits()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from manifest_service.disks.limits import Limits
-from manifest_service.disks.runs import Run, Stored
+from manifest_service.disks.runs import Run, Stored, Zeros
 from manifest_service.disks.source import Source
 from manifest_service.errors import ImageRefused, RefusalCode
 
@@ -22,8 +22,15 @@ class RawDisk:
                 RefusalCode.VIRTUAL_SIZE_LIMIT,
                 f"the disk has {source.size} bytes, more than the {limits.virtual_size} that are allowed",
             )
+        self._source = source
         self.virtual_size = source.size
 
     def runs(self) -> Iterator[Run]:
-        if self.virtual_size:
-            yield Stored(0, self.virtual_size)
+        done = 0
+        while done < self.virtual_size:
+            data = self._source.next_data(done)
+            if data.start > done:
+                yield Zeros(data.start - done)
+            if data:
+                yield Stored(data.start, len(data))
+            done = data.stop

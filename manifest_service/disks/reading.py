@@ -1,10 +1,10 @@
 """From the runs of a disk to its data in guest order, at the speed of the source.
 
 The calling thread reads: neighbouring runs into one large buffer, whatever their order in the source. Buffers with
-compressed clusters go through a pool of threads that inflate them, and come out in guest order again:
+compressed clusters are inflated side by side, and come out in guest order again:
 
-    runs ──> batches of about 1 MiB ──┬── read directly ─────────────────┬──> buffers and long zeros, in guest order
-                                      └── read ──> inflate (threads) ────┘
+    runs ──> batches of about 1 MiB ──┬── read directly ──────────┬──> buffers and long zeros, in guest order
+                                      └── read ──> inflate ───────┘
 
 Memory is bounded by the two pools of buffers, at worst (clusters of 2 MiB) about 70 MiB.
 """
@@ -14,14 +14,17 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import repeat
+from operator import add
 
-from manifest_service.disks.buffers import Buffer, BufferPool
+from manifest_service.disks.buffers import Buffer, BufferPool, SharedMemory
 from manifest_service.disks.disk import Disk
+from manifest_service.disks.inflaters import Inflaters
+from manifest_service.disks.inflation import BrokenCluster, ClusterBatch
 from manifest_service.disks.limits import KIB, MIB
-from manifest_service.disks.qcow2.compression import ClusterError, decompressor
 from manifest_service.disks.runs import Compressed, Run, Stored, Zeros
 from manifest_service.disks.source import Source, read_exactly
 from manifest_service.errors import ImageRefused, RefusalCode
@@ -38,19 +41,49 @@ _LARGEST_CLUSTER = 2 * MIB
 _LONG_ZEROS = 32 * KIB
 """Shorter zeros are filled in among the data around them: to hash so few bytes costs less than one hand-over more."""
 
-_SMALL_CLUSTER = 16 * KIB
-"""Inflating clusters smaller than this, threads wait for the interpreter's lock more than they inflate."""
+_MOST_INFLATING = 4
+"""Batches that are inflated at a time, where there are so many cores."""
 
-_MOST_THREADS = 4
+_MOST_PENDING = 2 * _MOST_INFLATING
+_OUTPUTS = _MOST_PENDING + 6
+"""Beyond those in the line: one that is being filled, and some for those who hash."""
+_INPUTS = _MOST_PENDING + 1
+_INPUT_SIZE = 2 * _LARGEST_CLUSTER
+_MEMORY_SIZE = _OUTPUTS * _LARGEST_CLUSTER + _INPUTS * _INPUT_SIZE
 
 
 @dataclass(slots=True)
 class _Batch:
-    """A buffer that is being filled: `output.length` bytes of it are spoken for, some by clusters to be inflated."""
+    """A buffer that is being filled: `output.length` bytes of it are spoken for, some by clusters to be inflated.
+
+    offsets: where each of the clusters lies in the source. compressed_size: bytes that they take there at most.
+    """
 
     output: Buffer
-    compressed: list[tuple[int, Compressed]] = field(default_factory=list)
+    clusters: ClusterBatch | None = None
+    offsets: list[int] = field(default_factory=list)
     compressed_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Inflating:
+    """A batch whose clusters are being inflated."""
+
+    future: Future[Buffer]
+    clusters: ClusterBatch
+    offsets: list[int]
+
+    def result(self) -> Buffer:
+        """Wait for it. Raises ImageRefused for a cluster that does not inflate."""
+        try:
+            return self.future.result()
+        except BrokenCluster as broken:
+            offset = self.offsets[broken.index]
+            if self.clusters.paddings[broken.index]:
+                reason = f"the file ends inside of the compressed cluster at byte {offset}: {broken.reason}"
+                raise ImageRefused(RefusalCode.TRUNCATED, reason) from broken
+            reason = f"the compressed cluster at byte {offset} is broken: {broken.reason}"
+            raise ImageRefused(RefusalCode.CORRUPT_DATA, reason) from broken
 
 
 def read_disk(disk: Disk, source: Source) -> Generator[Piece, None, None]:
@@ -60,23 +93,22 @@ def read_disk(disk: Disk, source: Source) -> Generator[Piece, None, None]:
         not exhausted: that ends its threads.
     Raises ImageRefused for what is found broken on the way, ComputationFailed if the source cannot be read.
     """
-    most_pending = 2 * _MOST_THREADS
-    pending: deque[Piece | Future[Buffer]] = deque()
-    with closing(_Assembler(source, most_pending)) as assembler:
+    pending: deque[Piece | _Inflating] = deque()
+    with closing(_Assembler(source)) as assembler:
         for run in disk.runs():
             for piece in assembler.add(run):
                 pending.append(piece)
-                yield from _ready(pending, most_pending)
+                yield from _ready(pending, _MOST_PENDING)
         pending.extend(assembler.complete())
         yield from _ready(pending, 0)
 
 
-def _ready(pending: deque[Piece | Future[Buffer]], most_pending: int) -> Iterator[Piece]:
+def _ready(pending: deque[Piece | _Inflating], most_pending: int) -> Iterator[Piece]:
     """Give what is done at the head of the line; wait only where the line is longer than `most_pending`."""
     while pending:
         head = pending[0]
-        if isinstance(head, Future):
-            if len(pending) <= most_pending and not head.done():
+        if isinstance(head, _Inflating):
+            if len(pending) <= most_pending and not head.future.done():
                 return
             pending.popleft()
             yield head.result()
@@ -88,15 +120,15 @@ def _ready(pending: deque[Piece | Future[Buffer]], most_pending: int) -> Iterato
 class _Assembler:
     """Puts runs together to batches, and reads them."""
 
-    def __init__(self, source: Source, most_pending: int) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._executor: ThreadPoolExecutor | None = None
-        # Beyond those in the line: one that is being filled, and some for those who hash.
-        self._outputs = BufferPool(_LARGEST_CLUSTER, most_pending + 6)
-        self._inputs = BufferPool(2 * _LARGEST_CLUSTER, most_pending + 1)
+        self._memory = SharedMemory(_MEMORY_SIZE)
+        self._outputs = BufferPool(_LARGEST_CLUSTER, _OUTPUTS, self._memory)
+        self._inputs = BufferPool(_INPUT_SIZE, _INPUTS, self._memory)
+        self._inflaters: Inflaters | None = None
         self._batch: _Batch | None = None
 
-    def add(self, run: Run) -> Iterator[Piece | Future[Buffer]]:
+    def add(self, run: Run) -> Iterator[Piece | _Inflating]:
         """Add a run; give the batches that it completes."""
         match run:
             case Compressed():
@@ -109,27 +141,31 @@ class _Assembler:
             case Zeros():
                 yield from self._add_zeros(run)
 
-    def complete(self) -> Iterator[Piece | Future[Buffer]]:
+    def complete(self) -> Iterator[Piece | _Inflating]:
         """Give the batch as it is."""
         batch, self._batch = self._batch, None
         if batch is None:
             return
-        if batch.compressed:
-            yield self._inflate(batch)
+        if batch.clusters is not None:
+            yield self._inflate(batch, batch.clusters)
         else:
             yield batch.output
 
     def close(self) -> None:
-        """End the threads; what they were asked for is not waited for."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+        """End those who inflate; what they were asked for is not waited for."""
+        if self._inflaters is not None:
+            self._inflaters.close()
+        self._batch = None
+        self._outputs.close()
+        self._inputs.close()
+        self._memory.close()
 
     def _open_batch(self) -> _Batch:
         if self._batch is None:
             self._batch = _Batch(self._outputs.take())
         return self._batch
 
-    def _add_stored(self, run: Stored) -> Iterator[Piece | Future[Buffer]]:
+    def _add_stored(self, run: Stored) -> Iterator[Piece | _Inflating]:
         done = 0
         while done < run.length:
             output = self._open_batch().output
@@ -140,7 +176,7 @@ class _Assembler:
             if output.length == _BATCH:
                 yield from self.complete()
 
-    def _add_zeros(self, run: Zeros) -> Iterator[Piece | Future[Buffer]]:
+    def _add_zeros(self, run: Zeros) -> Iterator[Piece | _Inflating]:
         # A batch is given out before it has more than _BATCH bytes, so that these fit in.
         output = self._open_batch().output
         output.memory[output.length : output.length + run.length] = bytes(run.length)
@@ -148,41 +184,79 @@ class _Assembler:
         if output.length >= _BATCH:
             yield from self.complete()
 
-    def _add_compressed(self, run: Compressed) -> Iterator[Piece | Future[Buffer]]:
+    def _add_compressed(self, run: Compressed) -> Iterator[Piece | _Inflating]:
+        """Add as many clusters at a time as a batch has room for, and one at least."""
+        first = 0
+        at_once = max(1, _BATCH // run.cluster_size)
+        while first < len(run.offsets):
+            output = self._open_batch().output
+            end = min(len(run.offsets), first + min(at_once, (_LARGEST_CLUSTER - output.length) // run.cluster_size))
+            if end == first or not self._add_clusters(run, first, end):
+                yield from self.complete()
+                continue
+            first = end
+            if output.length >= _BATCH:
+                yield from self.complete()
+
+    def _add_clusters(self, run: Compressed, first: int, end: int) -> bool:
+        """Add the run's clusters from `first` to before `end`, if their compressed bytes have room in the batch."""
         batch = self._open_batch()
-        if batch.output.length + run.length > _LARGEST_CLUSTER or batch.compressed_size + run.size > self._inputs.size:
-            yield from self.complete()
-            batch = self._open_batch()
-        batch.compressed.append((batch.output.length, run))
-        batch.compressed_size += run.size
-        batch.output.length += run.length
-        if batch.output.length >= _BATCH:
-            yield from self.complete()
+        sizes = run.sizes[first:end]
+        if batch.compressed_size + sum(sizes) > _INPUT_SIZE:
+            return False
+        if batch.clusters is None:
+            batch.clusters = ClusterBatch(run.method, run.cluster_size)
+        start = batch.output.length
+        length = min((end - first) * run.cluster_size, run.length - first * run.cluster_size)
+        batch.offsets.extend(run.offsets[first:end])
+        batch.compressed_size += sum(sizes)
+        batch.clusters.sizes.extend(sizes)
+        batch.clusters.positions.extend(range(start, start + length, run.cluster_size))
+        batch.clusters.lengths.extend(repeat(run.cluster_size, end - first))
+        batch.clusters.lengths[-1] -= (end - first) * run.cluster_size - length
+        batch.output.length += length
+        return True
 
-    def _inflate(self, batch: _Batch) -> Future[Buffer]:
-        """Read what the batch's compressed clusters need, and have a thread inflate them."""
+    def _inflate(self, batch: _Batch, clusters: ClusterBatch) -> _Inflating:
+        """Read what the batch's compressed clusters need, and have them inflated."""
         data = self._inputs.take()
-        places = self._read_compressed(batch, data)
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(_threads(batch.compressed[0][1].cluster_size), "inflate")
-        return self._executor.submit(_inflate, batch, data, places, self._source.size)
+        self._read_compressed(batch.offsets, clusters, data)
+        if self._inflaters is None:
+            most = min(_MOST_INFLATING, len(os.sched_getaffinity(0)))
+            self._inflaters = Inflaters(self._memory, _MEMORY_SIZE, most)
+        return _Inflating(self._inflaters.submit(clusters, data, batch.output), clusters, batch.offsets)
 
-    def _read_compressed(self, batch: _Batch, data: Buffer) -> list[int]:
-        """Read compressed clusters into `data` and return where each begins there.
+    def _read_compressed(self, offsets: list[int], clusters: ClusterBatch, data: Buffer) -> None:
+        """Read compressed clusters into `data`, and note where each begins there.
 
-        Neighbours share a sector, and host order need not be guest order: sorted by offset, those that touch are read
-        at once, so that all together take no more room than the sum of their sizes.
+        What is read takes no more room than the sum of the clusters' sizes.
         """
-        runs = [run for _, run in batch.compressed]
-        places = [0] * len(runs)
+        ends = list(map(add, offsets, clusters.sizes))
+        start, end = min(offsets), max(ends)
+        if end - start <= sum(clusters.sizes):
+            # As qemu-img writes them: one after the other, neighbours sharing a sector.
+            self._read_span(data, range(start, end))
+            clusters.places.extend([offset - start for offset in offsets])
+        else:
+            clusters.places.extend(self._read_scattered(offsets, ends, data))
+        source_size = self._source.size
+        if end <= source_size:
+            clusters.paddings.extend(repeat(0, len(ends)))
+        else:
+            clusters.paddings.extend(max(0, end - source_size) for end in ends)
+
+    def _read_scattered(self, offsets: list[int], ends: list[int], data: Buffer) -> list[int]:
+        """Read clusters that lie anywhere, those that touch each other at once; give where each begins in `data`."""
+        places = [0] * len(offsets)
         span = range(0)
-        for index in sorted(range(len(runs)), key=lambda index: runs[index].offset):
-            start, end = runs[index].offset, runs[index].offset + runs[index].size
+        for index in sorted(range(len(offsets)), key=offsets.__getitem__):
+            start = offsets[index]
             if start > span.stop or not span:
                 self._read_span(data, span)
-                span = range(start, end)
+                span = range(start, start)
             places[index] = data.length + start - span.start
-            span = range(span.start, max(span.stop, end))
+            if ends[index] > span.stop:
+                span = range(span.start, ends[index])
         self._read_span(data, span)
         return places
 
@@ -194,32 +268,3 @@ class _Assembler:
             read_exactly(self._source, space[:present], span.start)
         space[present:] = bytes(len(span) - present)
         data.length += len(span)
-
-
-def _threads(cluster_size: int) -> int:
-    if cluster_size < _SMALL_CLUSTER:
-        return 1
-    return min(_MOST_THREADS, len(os.sched_getaffinity(0)))
-
-
-def _inflate(batch: _Batch, data: Buffer, places: list[int], source_size: int) -> Buffer:
-    """Inflate a batch's compressed clusters to their places among its other bytes; runs in a thread of its own."""
-    output = batch.output
-    decompress = decompressor(batch.compressed[0][1].method)
-    for (position, run), place in zip(batch.compressed, places, strict=True):
-        try:
-            padding = max(0, run.offset + run.size - source_size)
-            cluster = decompress(data.memory[place : place + run.size], run.cluster_size, padding)
-        except ClusterError as error:
-            raise _refusal(run, error, source_size) from error
-        output.memory[position : position + run.length] = memoryview(cluster)[: run.length]
-    data.release()
-    return output
-
-
-def _refusal(run: Compressed, error: ClusterError, source_size: int) -> ImageRefused:
-    if run.offset + run.size > source_size:
-        return ImageRefused(
-            RefusalCode.TRUNCATED, f"the file ends inside of the compressed cluster at byte {run.offset}: {error}"
-        )
-    return ImageRefused(RefusalCode.CORRUPT_DATA, f"the compressed cluster at byte {run.offset} is broken: {error}")

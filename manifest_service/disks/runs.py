@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,15 +26,15 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """The first `length` bytes of a cluster of `cluster_size` bytes, which lies compressed in the source.
+    """The first `length` bytes of neighbouring clusters of `cluster_size` bytes, each compressed in the source.
 
-    offset, size: where the compressed bytes lie. They are counted in sectors: other bytes may follow the stream, and
-        the last of them may be past the source's end, where zeros stand for them.
-    length: less than cluster_size only at the end of the disk. The whole cluster must inflate all the same.
+    offsets, sizes: where the compressed bytes of each cluster lie. They are counted in sectors: other bytes may follow
+        the stream, and the last of them may be past the source's end, where zeros stand for them.
+    length: less than that of all clusters only at the end of the disk: the last one inflates whole all the same.
     """
 
-    offset: int
-    size: int
+    offsets: Sequence[int]
+    sizes: Sequence[int]
     length: int
     method: CompressionMethod
     cluster_size: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from types import TracebackType
@@ -20,6 +21,14 @@ class Source(Protocol):
 
     def readinto(self, buffer: memoryview, offset: int) -> int:
         """Fill `buffer` from byte `offset`; return the bytes read: fewer than asked only at the source's end."""
+        ...
+
+    def next_data(self, offset: int) -> range:
+        """The next bytes from `offset` on that may be other than zeros; empty and at the end where there are none."""
+        ...
+
+    def fileno(self) -> int:
+        """A descriptor of a regular file with these bytes, for another process to read."""
         ...
 
 
@@ -75,6 +84,20 @@ class FileSource:
                 )
             done += count
         return done
+
+    def next_data(self, offset: int) -> range:
+        """As lseek(2) tells data from holes; a file system that cannot tell calls everything data."""
+        try:
+            start = os.lseek(self._descriptor, offset, os.SEEK_DATA)
+            end = os.lseek(self._descriptor, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return range(self.size, self.size)
+            raise _unreadable("read", error) from error
+        return range(min(start, self.size), min(end, self.size))
+
+    def fileno(self) -> int:
+        return self._descriptor
 
     def verify_unchanged(self) -> None:
         """Raise ComputationFailed (source-changed) if the file was written to since it was opened.

@@ -42,3 +42,26 @@ def test_tells_what_the_operator_should_know() -> None:
     for word in ("corrupt", "dirty", "drops the last 511", "snapshots (2)"):
         assert word in warnings
     assert open_disk(BytesSource(PLAIN.but(extensions=extension(7, b"")).write()), "qcow2").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("plain", None),
+        ("version 2", None),
+        ("zero flag and offset past the end", None),
+        ("all subclusters", None),
+        ("reserved bits of an L1 entry", "Reserved"),
+        ("L1 entry of reserved bits only", "Reserved"),
+        ("reserved zero flag", "Reserved"),
+        ("L2 table is the L1 table", "same place"),
+        ("data is the L2 table itself", "same place"),
+    ],
+)
+def test_tells_what_no_tool_writes_though_qemu_reads_it(name: str, word: str | None) -> None:
+    (case,) = (case for case in CASES if case.name == name)
+    source = BytesSource(case.image)
+    warnings = compute(open_disk(source, "qcow2"), source, ["sha256"]).warnings
+    told = [warning for warning in warnings if "qemu" in warning and "boot" not in warning]
+    assert len(told) == (word is not None)
+    assert word is None or word in told[0]

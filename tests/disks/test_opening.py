@@ -39,12 +39,29 @@ def test_raw_that_holds_another_format_is_refused(name: str) -> None:
     assert verdict(BytesSource(HEADS[name]), disk_format="raw") == RefusalCode.FORMAT_MISMATCH
 
 
+@pytest.mark.parametrize("disk_format", ["iso", "ami", "aki", "ari"])
+def test_what_nova_copies_is_the_file_whatever_glance_calls_it(disk_format: str) -> None:
+    content = HEADS["iso"] + b"and more"
+    assert verdict(BytesSource(content), disk_format=disk_format) == sha256(content)
+
+
+@pytest.mark.parametrize("disk_format", ["iso", "ami", "aki", "ari"])
+@pytest.mark.parametrize("name", sorted(HEADS.keys() - {"iso"}))
+def test_what_is_copied_must_not_be_an_image_of_another_format(disk_format: str, name: str) -> None:
+    assert verdict(BytesSource(HEADS[name]), disk_format=disk_format) == RefusalCode.FORMAT_MISMATCH
+
+
+def test_a_boot_image_of_amazon_s_kind_is_any_file() -> None:
+    assert verdict(BytesSource(b"vmlinuz"), disk_format="aki") == sha256(b"vmlinuz")
+    assert verdict(BytesSource(b"no ISO"), disk_format="iso") == RefusalCode.FORMAT_MISMATCH
+
+
 @pytest.mark.parametrize("content", [b"", b"nothing known", *(HEADS[name] for name in HEADS if name != "qcow2")])
 def test_qcow2_that_is_something_else_is_refused(content: bytes) -> None:
     assert verdict(BytesSource(content)) == RefusalCode.FORMAT_MISMATCH
 
 
-@pytest.mark.parametrize("disk_format", ["vmdk", "iso", "", "QCOW2", "\x1b[31m"])
+@pytest.mark.parametrize("disk_format", ["ploop", "luks", "", "QCOW2", "\x1b[31m"])
 def test_other_formats_are_refused(disk_format: str) -> None:
     with pytest.raises(ImageRefused) as caught:
         open_disk(BytesSource(b""), disk_format)

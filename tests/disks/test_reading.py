@@ -38,7 +38,7 @@ class MappedDisk:
             raise self.failure
 
 
-def _read(disk: MappedDisk, source: BytesSource) -> bytes:
+def read_all(disk: MappedDisk, source: BytesSource) -> bytes:
     content = bytearray()
     for piece in read_disk(disk, source):
         if isinstance(piece, Buffer):
@@ -72,11 +72,11 @@ def test_runs_of_all_kinds_in_any_order(seed: int) -> None:
         else:
             packed = deflate(content[:cluster_size])
             length = cluster_size - rng.choice([0, 0, 0, 1])
-            run = Compressed(len(stored), len(packed), length, "zlib", cluster_size)
+            run = Compressed([len(stored)], [len(packed)], length, "zlib", cluster_size)
             stored += packed
         runs.append(run)
         expected += content[: run.length] or bytes(run.length)
-    assert _read(MappedDisk(runs), BytesSource(bytes(stored))) == expected
+    assert read_all(MappedDisk(runs), BytesSource(bytes(stored))) == expected
 
 
 def test_long_zeros_stay_zeros_and_short_ones_are_filled_in() -> None:
@@ -87,7 +87,7 @@ def test_long_zeros_stay_zeros_and_short_ones_are_filled_in() -> None:
 
 def test_reads_are_large() -> None:
     source = BytesSource(bytes(10 * MIB))
-    assert len(_read(MappedDisk([Stored(0, 10 * MIB)]), source)) == 10 * MIB
+    assert len(read_all(MappedDisk([Stored(0, 10 * MIB)]), source)) == 10 * MIB
     assert source.reads == [(offset * MIB, MIB) for offset in range(10)]
 
 
@@ -95,32 +95,32 @@ def test_compressed_neighbours_are_read_at_once_whatever_their_order() -> None:
     packed = deflate(bytes(4096))
     source = BytesSource(packed * 8)
     order = [3, 1, 0, 2, 7, 6, 5, 4]
-    runs: list[Run] = [Compressed(index * len(packed), len(packed), 4096, "zlib", 4096) for index in order]
-    assert _read(MappedDisk(runs), source) == bytes(8 * 4096)
+    runs: list[Run] = [Compressed([index * len(packed)], [len(packed)], 4096, "zlib", 4096) for index in order]
+    assert read_all(MappedDisk(runs), source) == bytes(8 * 4096)
     assert source.reads == [(0, len(packed) * 8)]
 
 
 def test_a_broken_cluster_is_named_and_threads_end() -> None:
     good, bad = deflate(b"x" * 65536), b"\x07" * 100
-    runs: list[Run] = [Compressed(0, len(good), 65536, "zlib", 65536)] * 100
-    runs[70] = Compressed(len(good), len(bad), 65536, "zlib", 65536)
+    runs: list[Run] = [Compressed([0], [len(good)], 65536, "zlib", 65536)] * 100
+    runs[70] = Compressed([len(good)], [len(bad)], 65536, "zlib", 65536)
     with pytest.raises(ImageRefused, match=f"at byte {len(good)} is broken") as caught:
-        _read(MappedDisk(runs), BytesSource(good + bad + b"more"))
+        read_all(MappedDisk(runs), BytesSource(good + bad + b"more"))
     assert caught.value.code == RefusalCode.CORRUPT_DATA
     assert not _inflaters()
 
 
 def test_a_failure_among_the_tables_ends_threads() -> None:
     packed = deflate(b"x" * 65536)
-    disk = MappedDisk([Compressed(0, len(packed), 65536, "zlib", 65536)] * 100, failure=RuntimeError("tables"))
+    disk = MappedDisk([Compressed([0], [len(packed)], 65536, "zlib", 65536)] * 100, failure=RuntimeError("tables"))
     with pytest.raises(RuntimeError, match="tables"):
-        _read(disk, BytesSource(packed))
+        read_all(disk, BytesSource(packed))
     assert not _inflaters()
 
 
 def test_closing_early_ends_threads() -> None:
     packed = deflate(b"x" * 65536)
-    pieces = read_disk(MappedDisk([Compressed(0, len(packed), 65536, "zlib", 65536)] * 1000), BytesSource(packed))
+    pieces = read_disk(MappedDisk([Compressed([0], [len(packed)], 65536, "zlib", 65536)] * 1000), BytesSource(packed))
     next(pieces)
     assert _inflaters()
     pieces.close()
@@ -129,7 +129,7 @@ def test_closing_early_ends_threads() -> None:
 
 def test_bytes_that_are_missing_are_not_padded() -> None:
     with pytest.raises(ComputationFailed, match="could be read"):
-        _read(MappedDisk([Stored(0, 1000)]), BytesSource(bytes(999)))
+        read_all(MappedDisk([Stored(0, 1000)]), BytesSource(bytes(999)))
 
 
 _MEASURE = """

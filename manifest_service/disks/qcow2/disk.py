@@ -8,6 +8,7 @@ from manifest_service.disks.limits import Limits
 from manifest_service.disks.qcow2.bitmaps import check_bitmaps
 from manifest_service.disks.qcow2.extensions import read_extensions
 from manifest_service.disks.qcow2.header import Header, read_header
+from manifest_service.disks.qcow2.oddities import Oddities
 from manifest_service.disks.qcow2.snapshots import check_snapshots
 from manifest_service.disks.qcow2.tables import map_disk
 from manifest_service.disks.runs import Run
@@ -23,6 +24,7 @@ class Qcow2Disk:
         """Check all that qemu checks on opening. Raises ImageRefused."""
         self._source = source
         self._header = read_header(source, limits)
+        self._oddities = Oddities(self._header)
         directory = read_extensions(source, self._header, limits)
         check_snapshots(source, self._header, limits)
         if directory is not None:
@@ -34,10 +36,11 @@ class Qcow2Disk:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return tuple(_warnings(self._header))
+        """What the header tells; and the tables, once `runs` has been through them."""
+        return (*_warnings(self._header), *self._oddities.sentences)
 
     def runs(self) -> Iterator[Run]:
-        return map_disk(self._source, self._header)
+        return map_disk(self._source, self._header, self._oddities)
 
 
 def _warnings(header: Header) -> Iterator[str]:

@@ -30,9 +30,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from itertools import groupby
 from typing import NoReturn
 
 from manifest_service.disks.qcow2.header import Header
+from manifest_service.disks.qcow2.oddities import Oddities
 from manifest_service.disks.qcow2.words import read_words, to_words
 from manifest_service.disks.runs import Compressed, Run, Stored, Zeros
 from manifest_service.disks.source import Source, read_padded
@@ -54,23 +56,25 @@ _LONGEST_RUN = 1 << 30
 thousands of tables are read that hold nothing."""
 
 _Piece = tuple[int, int] | Compressed
-"""What one L2 entry says: (offset in the file or 0 for zeros, length), or a compressed cluster."""
+"""What L2 entries say: (offset in the file or 0 for zeros, length), or neighbouring compressed clusters."""
 
 
-def map_disk(source: Source, header: Header) -> Iterator[Run]:
+def map_disk(source: Source, header: Header, oddities: Oddities) -> Iterator[Run]:
     """Map the disk: runs in guest order that cover [0, virtual_size) exactly.
 
+    oddities: takes note of what is odd on the way.
     Memory: one L2 table (a cluster) and a part of the L1 table. Entries beyond the virtual size are not looked at.
     """
-    return _clip(_join(_pieces(source, header), source, header), header.virtual_size)
+    pieces = _pieces(source, header, oddities)
+    return _clip(_join(pieces, source, header, oddities), header.virtual_size)
 
 
-def _pieces(source: Source, header: Header) -> Iterator[_Piece]:
+def _pieces(source: Source, header: Header, oddities: Oddities) -> Iterator[_Piece]:
     """Give the pieces of all L2 tables that the disk needs, one table after the other."""
     read_table = _extended_table if header.extended_l2 else _standard_table
     clusters = -(-header.virtual_size // header.cluster_size)
     nothing = bytes(header.cluster_size)
-    for table_offset in _l2_offsets(source, header, -(-clusters // header.l2_entries)):
+    for table_offset in _l2_offsets(source, header, oddities, -(-clusters // header.l2_entries)):
         count = min(clusters, header.l2_entries)
         clusters -= count
         if table_offset == 0:
@@ -83,15 +87,17 @@ def _pieces(source: Source, header: Header) -> Iterator[_Piece]:
             yield 0, count * header.cluster_size
         else:
             words = to_words(table)
-            yield from read_table(words[: count * header.l2_entry_size // 8], source, header)
+            yield from read_table(words[: count * header.l2_entry_size // 8], source, header, oddities)
 
 
-def _l2_offsets(source: Source, header: Header, count: int) -> Iterator[int]:
+def _l2_offsets(source: Source, header: Header, oddities: Oddities, count: int) -> Iterator[int]:
     """Give the offsets of the first `count` L2 tables; 0 where there is none."""
     for first in range(0, count, _L1_PART):
         part = min(_L1_PART, count - first)
         _check_l1_part(source, header, first + part)
-        for entry in read_words(source, header.l1_offset + first * 8, part):
+        entries = read_words(source, header.l1_offset + first * 8, part)
+        oddities.note_l1(entries)
+        for entry in entries:
             offset = entry & _OFFSET
             if offset % header.cluster_size:
                 _refuse_unaligned("L2 table", offset)
@@ -104,14 +110,22 @@ def _check_l1_part(source: Source, header: Header, end: int) -> None:
         _refuse_truncated("the L1 table", header.l1_offset, source)
 
 
-def _standard_table(words: array[int], source: Source, header: Header) -> Iterator[_Piece]:
+def _standard_table(words: array[int], source: Source, header: Header, oddities: Oddities) -> Iterator[_Piece]:
     """Give a piece for each entry of an L2 table of 64-bit entries."""
+    for compressed, entries in groupby(words, _COMPRESSED.__and__):
+        if compressed:
+            yield _compressed(list(entries), source, header)
+        else:
+            yield from _standard_entries(entries, header, oddities)
+
+
+def _standard_entries(entries: Iterator[int], header: Header, oddities: Oddities) -> Iterator[_Piece]:
+    """Give a piece for each 64-bit entry that is not compressed."""
     size = header.cluster_size
     unaligned = size - 1
-    for entry in words:
-        if entry & _COMPRESSED:
-            yield _compressed(entry, source, header)
-            continue
+    bits = 0
+    for entry in entries:
+        bits |= entry
         offset = entry & _OFFSET
         if offset & unaligned:
             _refuse_unaligned("data cluster", offset)
@@ -121,16 +135,19 @@ def _standard_table(words: array[int], source: Source, header: Header) -> Iterat
             yield 0, size
         else:
             yield offset, size
+    oddities.note_l2(bits)
 
 
-def _extended_table(words: array[int], source: Source, header: Header) -> Iterator[_Piece]:
+def _extended_table(words: array[int], source: Source, header: Header, oddities: Oddities) -> Iterator[_Piece]:
     """Give the pieces of an L2 table of 128-bit entries: one for each cluster, or for each of its 32 subclusters."""
     size = header.cluster_size
     unaligned = size - 1
+    bits = 0
     for entry, bitmap in zip(words[::2], words[1::2], strict=True):
         if entry & _COMPRESSED:
-            yield _compressed(entry, source, header)
+            yield _compressed([entry], source, header)
             continue
+        bits |= entry
         offset = entry & _OFFSET
         if offset & unaligned:
             _refuse_unaligned("data cluster", offset)
@@ -143,6 +160,7 @@ def _extended_table(words: array[int], source: Source, header: Header) -> Iterat
             yield offset if allocated else 0, size
         else:
             yield from _subclusters(offset, allocated, size // _SUBCLUSTERS)
+    oddities.note_l2(bits)
 
 
 def _subclusters(offset: int, allocated: int, size: int) -> Iterator[_Piece]:
@@ -150,25 +168,27 @@ def _subclusters(offset: int, allocated: int, size: int) -> Iterator[_Piece]:
         yield (offset + index * size if allocated >> index & 1 else 0), size
 
 
-def _compressed(entry: int, source: Source, header: Header) -> Compressed:
-    """Read a compressed cluster's descriptor. Its last sectors may be past the end of the file; its stream may not."""
+def _compressed(entries: list[int], source: Source, header: Header) -> Compressed:
+    """Read compressed clusters' descriptors. Last sectors may be past the end of the file; a stream may not."""
     count_bits = header.cluster_bits - 8
     offset_bits = 62 - count_bits
-    offset = entry & ((1 << offset_bits) - 1)
-    sectors = 1 + (entry >> offset_bits & ((1 << count_bits) - 1))
-    if offset >= source.size:
-        _refuse_truncated("a compressed cluster", offset, source)
-    size = sectors * _SECTOR - offset % _SECTOR
-    return Compressed(offset, size, header.cluster_size, header.compression, header.cluster_size)
+    in_file, counted, in_sector = (1 << offset_bits) - 1, (1 << count_bits) - 1, _SECTOR - 1
+    offsets = [entry & in_file for entry in entries]
+    if max(offsets) >= source.size:
+        _refuse_truncated("a compressed cluster", max(offsets), source)
+    # The low bits of an entry are those of its offset.
+    sizes = [((entry >> offset_bits & counted) + 1) * _SECTOR - (entry & in_sector) for entry in entries]
+    length = len(entries) * header.cluster_size
+    return Compressed(offsets, sizes, length, header.compression, header.cluster_size)
 
 
-def _join(pieces: Iterator[_Piece], source: Source, header: Header) -> Iterator[Run]:
+def _join(pieces: Iterator[_Piece], source: Source, header: Header, oddities: Oddities) -> Iterator[Run]:
     """Join zeros, and clusters that lie one after the other in the file, to runs."""
     start = length = 0
     for piece in pieces:
         if isinstance(piece, Compressed):
             if length:
-                yield from _run(start, length, source, header)
+                yield from _run(start, length, source, header, oddities)
                 length = 0
             yield piece
             continue
@@ -178,19 +198,20 @@ def _join(pieces: Iterator[_Piece], source: Source, header: Header) -> Iterator[
             length += size
         else:
             if length:
-                yield from _run(start, length, source, header)
+                yield from _run(start, length, source, header, oddities)
             start, length = offset, size
     if length:
-        yield from _run(start, length, source, header)
+        yield from _run(start, length, source, header, oddities)
 
 
-def _run(start: int, length: int, source: Source, header: Header) -> Iterator[Run]:
+def _run(start: int, length: int, source: Source, header: Header, oddities: Oddities) -> Iterator[Run]:
     """Give a run its type. The file may end inside its last cluster, whose rest is zeros; not before a cluster."""
     if start == 0:
         yield Zeros(length)
         return
     if start + length > _end_of_last_cluster(source, header):
         _refuse_truncated("data", max(start, source.size), source)
+    oddities.note_data(start, length)
     stored = max(0, min(length, source.size - start))
     if stored:
         yield Stored(start, stored)
@@ -220,7 +241,8 @@ def _shorten(run: Run, length: int) -> Run:
         case Stored():
             return Stored(run.offset, length)
         case Compressed():
-            return Compressed(run.offset, run.size, length, run.method, run.cluster_size)
+            count = -(-length // run.cluster_size)
+            return Compressed(run.offsets[:count], run.sizes[:count], length, run.method, run.cluster_size)
 
 
 def _refuse(reason: str) -> NoReturn:
