@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from blake3 import blake3
 
+from manifest_service.digests.blkhash import BlkhashDigest
+from manifest_service.digests.fsverity import FsVerityDigest
 from manifest_service.errors import UsageError
 
 DEFAULT_ALGORITHM = "sha256"
@@ -15,8 +17,8 @@ DEFAULT_ALGORITHM = "sha256"
 _ZEROS = bytes(1 << 20)
 
 
-class DiskDigest(Protocol):
-    """A digest in the making: it is given a disk from beginning to end, in pieces of any length."""
+class Consumer(Protocol):
+    """What is given a disk from beginning to end, in pieces of any length."""
 
     def data(self, view: memoryview) -> None:
         """Take in bytes; the view is reused after the call."""
@@ -25,6 +27,10 @@ class DiskDigest(Protocol):
     def zeros(self, length: int) -> None:
         """Take in so many zeros: bytes that were never read."""
         ...
+
+
+class DiskDigest(Consumer, Protocol):
+    """A digest in the making."""
 
     def hexdigest(self) -> str:
         """Give the result."""
@@ -57,10 +63,23 @@ class SequentialDigest:
         return self._hash.hexdigest()
 
 
-def available() -> tuple[str, ...]:
-    """Name all algorithms of this installation: hashlib's of a fixed output size, and blake3."""
+_SPARSE: dict[str, Callable[[], DiskDigest]] = {"blkhash-sha256": BlkhashDigest, "fsverity-sha256": FsVerityDigest}
+
+
+def flat() -> tuple[str, ...]:
+    """Name the plain hashes that every installation has: hashlib's of a fixed output size, and blake3."""
     fixed = (name for name in hashlib.algorithms_guaranteed if not name.startswith("shake_"))
     return tuple(sorted([*fixed, "blake3"]))
+
+
+def sparse() -> tuple[str, ...]:
+    """Name the digests whose work grows with a disk's data, where that of the flat ones grows with its size."""
+    return tuple(_SPARSE)
+
+
+def available() -> tuple[str, ...]:
+    """Name all algorithms of this installation."""
+    return tuple(sorted([*flat(), *sparse()]))
 
 
 def check(algorithms: Iterable[str]) -> tuple[str, ...]:
@@ -76,7 +95,7 @@ def check(algorithms: Iterable[str]) -> tuple[str, ...]:
 
 
 def new_hash(algorithm: str) -> Hash:
-    """Begin a plain hash. Raises UsageError for an unknown name."""
+    """Begin a plain hash, one of `flat()`. Raises UsageError for an unknown name."""
     check([algorithm])
     if algorithm == "blake3":
         return blake3()
@@ -86,4 +105,6 @@ def new_hash(algorithm: str) -> Hash:
 
 def new_digest(algorithm: str) -> DiskDigest:
     """Begin a digest of a disk. Raises UsageError for an unknown name."""
+    if algorithm in _SPARSE:
+        return _SPARSE[algorithm]()
     return SequentialDigest(new_hash(algorithm))

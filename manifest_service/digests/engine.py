@@ -9,6 +9,8 @@ from time import monotonic
 from types import MappingProxyType
 
 from manifest_service.digests import algorithms as known
+from manifest_service.digests.algorithms import Consumer
+from manifest_service.digests.bmap import BlockMap, BlockMapper
 from manifest_service.digests.fanout import FanOut
 from manifest_service.disks.buffers import Buffer
 from manifest_service.disks.disk import Disk
@@ -32,18 +34,28 @@ _LONGEST_ZEROS = 32 * MIB
 class DiskDigests:
     """What was computed of a disk.
 
-    virtual_size: bytes. digests: algorithm → hexadecimal digest. warnings: sentences for the operator.
+    virtual_size: bytes. digests: algorithm → hexadecimal digest. warnings: sentences for the operator. block_map: if
+    it was asked for and did not become too large.
     """
 
     virtual_size: int
     digests: Mapping[str, str]
     warnings: tuple[str, ...]
+    block_map: BlockMap | None = None
 
 
-def compute(disk: Disk, source: Source, algorithms: Iterable[str], *, progress: Progress | None = None) -> DiskDigests:
+def compute(
+    disk: Disk,
+    source: Source,
+    algorithms: Iterable[str],
+    *,
+    block_map_ranges: int = 0,
+    progress: Progress | None = None,
+) -> DiskDigests:
     """Compute digests of a disk.
 
     disk, source: a disk and the source it was opened from. Only the calling thread reads the source.
+    block_map_ranges: the most ranges that a block map may have; 0 for no map.
     progress: called from the calling thread now and then, and once at the end.
     Raises UsageError for an unknown algorithm or none, ImageRefused for what is found broken on the way,
     ComputationFailed if the source cannot be read, and whatever `progress` raises. All threads have ended by then.
@@ -51,17 +63,28 @@ def compute(disk: Disk, source: Source, algorithms: Iterable[str], *, progress: 
     digests = {name: known.new_digest(name) for name in known.check(algorithms)}
     if not digests:
         raise UsageError("no-algorithm", "at least one digest algorithm is needed")
+    mapper = BlockMapper(block_map_ranges) if block_map_ranges else None
+    _feed(disk, source, {**digests, "bmap": mapper} if mapper else digests, progress)
+    block_map = mapper.finish() if mapper else None
+    warnings = disk.warnings
+    if mapper and block_map is None:
+        warnings += (f"The block map was left out: it would have more than {block_map_ranges} ranges.",)
+    results = {name: digest.hexdigest() for name, digest in digests.items()}
+    return DiskDigests(disk.virtual_size, MappingProxyType(results), warnings, block_map)
+
+
+def _feed(disk: Disk, source: Source, consumers: Mapping[str, Consumer], progress: Progress | None) -> None:
+    """Give all of a disk to all consumers, or raise."""
     reporter = _Reporter(disk.virtual_size, progress)
-    with FanOut(digests) as fan_out, closing(read_disk(disk, source)) as pieces:
+    with FanOut(consumers) as fan_out, closing(read_disk(disk, source)) as pieces:
         for piece in _split_zeros(pieces):
             length = piece.length  # The buffer may be in use for other bytes once it was handed over.
             fan_out.put(piece)
             reporter.advance(length)
         if reporter.done != disk.virtual_size:
             raise RuntimeError(f"the disk has {disk.virtual_size} bytes, but {reporter.done} were read")
-        results = fan_out.finish()
+        fan_out.finish()
     reporter.report()
-    return DiskDigests(disk.virtual_size, MappingProxyType(results), disk.warnings)
 
 
 def _split_zeros(pieces: Iterable[Buffer | Zeros]) -> Iterator[Buffer | Zeros]:

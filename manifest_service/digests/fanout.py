@@ -1,4 +1,4 @@
-"""One stream of bytes to several digests, each on its own thread."""
+"""One stream of bytes to several consumers, each on its own thread."""
 
 from __future__ import annotations
 
@@ -8,61 +8,61 @@ from threading import Thread
 from types import TracebackType
 from typing import Self
 
-from manifest_service.digests.algorithms import DiskDigest
+from manifest_service.digests.algorithms import Consumer
 from manifest_service.disks.buffers import Buffer
 from manifest_service.disks.runs import Zeros
 
 _QUEUED = 6
-"""Pieces that wait for one digest at most."""
+"""Pieces that wait for one consumer at most."""
 
 
 class FanOut:
-    """Hands pieces to digests. As context manager: leaving it ends all threads, whatever happened.
+    """Hands pieces to consumers. As context manager: leaving it ends all threads, whatever happened.
 
-    A digest is only given if all digests took in all bytes: `finish` raises what any thread raised, and counts.
+    Results are only to be used if all consumers took in all bytes: `finish` raises what any thread raised, and counts.
     """
 
-    def __init__(self, digests: Mapping[str, DiskDigest]) -> None:
-        self._lanes = {name: _Lane(name, digest) for name, digest in digests.items()}
+    def __init__(self, consumers: Mapping[str, Consumer]) -> None:
+        """consumers: by name, which is for error messages and the threads."""
+        self._lanes = [_Lane(name, consumer) for name, consumer in consumers.items()]
         self._length = 0
         self._started = False
 
     def put(self, piece: Buffer | Zeros) -> None:
-        """Hand over the next piece; wait while a digest is behind. A buffer is let go of when all have hashed it."""
+        """Hand over the next piece; wait while one is behind. A buffer is let go of when all are done with it."""
         self._start()
         self._raise_failure()
         if isinstance(piece, Buffer):
             piece.retain(len(self._lanes))
             piece.release()
         self._length += piece.length
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             lane.put(piece)
 
-    def finish(self) -> dict[str, str]:
-        """Wait for all digests, and return name → hexadecimal digest."""
+    def finish(self) -> None:
+        """Wait until all consumers have taken in everything."""
         self._start()
         self._end(abort=False)
         self._raise_failure()
-        for name, lane in self._lanes.items():
+        for lane in self._lanes:
             if lane.length != self._length:
-                raise RuntimeError(f"{name} took in {lane.length} of {self._length} bytes")
-        return {name: lane.digest.hexdigest() for name, lane in self._lanes.items()}
+                raise RuntimeError(f"{lane.name} took in {lane.length} of {self._length} bytes")
 
     def _raise_failure(self) -> None:
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             if lane.failure is not None:
                 raise lane.failure
 
     def _start(self) -> None:
         if not self._started:
             self._started = True
-            for lane in self._lanes.values():
+            for lane in self._lanes:
                 lane.start()
 
     def _end(self, *, abort: bool) -> None:
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             lane.end(abort=abort)
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             lane.join()
 
     def __enter__(self) -> Self:
@@ -75,13 +75,14 @@ class FanOut:
 
 
 class _Lane:
-    """One digest, its thread and what waits for it.
+    """One consumer, its thread and what waits for it.
 
     Even after a failure the thread takes every piece, so that nobody waits for it forever, and buffers come free.
     """
 
-    def __init__(self, name: str, digest: DiskDigest) -> None:
-        self.digest = digest
+    def __init__(self, name: str, consumer: Consumer) -> None:
+        self.name = name
+        self._consumer = consumer
         self.length = 0
         self.failure: BaseException | None = None
         self._aborted = False
@@ -95,7 +96,7 @@ class _Lane:
         self._queue.put(piece)
 
     def end(self, *, abort: bool) -> None:
-        """Tell the thread to stop after what is queued, or without hashing it."""
+        """Tell the thread to stop after what is queued, or without taking it in."""
         if abort:
             self._aborted = True
         if self._thread.is_alive():
@@ -117,7 +118,7 @@ class _Lane:
 
     def _take_in(self, piece: Buffer | Zeros) -> None:
         if isinstance(piece, Buffer):
-            self.digest.data(piece.view)
+            self._consumer.data(piece.view)
         else:
-            self.digest.zeros(piece.length)
+            self._consumer.zeros(piece.length)
         self.length += piece.length

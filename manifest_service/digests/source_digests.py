@@ -37,7 +37,8 @@ class HashedSource:
         algorithms: names of hashlib's hashes, or blake3. Raises UsageError for an unknown one.
         """
         self._source = source
-        self._fan_out = FanOut({name: known.new_digest(name) for name in known.check(algorithms)})
+        self._hashes = {name: known.new_digest(name) for name in known.check(algorithms)}
+        self._fan_out = FanOut(self._hashes)
         self._buffers = BufferPool(_BUFFER, _BUFFERS)
         self._cursor = 0
         self._digests: dict[str, str] | None = None
@@ -55,11 +56,19 @@ class HashedSource:
             self._hash(buffer[self._cursor - offset : count])
         return count
 
+    def next_data(self, offset: int) -> range:
+        """Everything is data: all bytes are hashed, so that none may be taken for zeros without being read."""
+        return range(offset, self.size)
+
+    def fileno(self) -> int:
+        return self._source.fileno()
+
     def finish(self) -> dict[str, str]:
         """Hash what nobody has read, and return algorithm → hexadecimal digest of the whole source."""
         if self._digests is None:
             self._hash_up_to(self.size)
-            self._digests = self._fan_out.finish()
+            self._fan_out.finish()
+            self._digests = {name: digest.hexdigest() for name, digest in self._hashes.items()}
         return dict(self._digests)
 
     def _hash_up_to(self, end: int) -> None:
@@ -88,3 +97,4 @@ class HashedSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._fan_out.__exit__(kind, error, trace)
+        self._buffers.close()

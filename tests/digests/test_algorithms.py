@@ -19,8 +19,8 @@ def test_the_usual_ones_are_there(name: str) -> None:
     assert algorithms.check([name]) == (name,)
 
 
-@pytest.mark.parametrize("name", algorithms.available())
-def test_each_gives_a_digest(name: str) -> None:
+@pytest.mark.parametrize("name", algorithms.flat())
+def test_each_flat_one_gives_a_digest(name: str) -> None:
     digest = algorithms.new_digest(name)
     digest.data(memoryview(b"abc"))
     digest.zeros(3)

@@ -33,13 +33,30 @@ def source() -> BytesSource:
 
 
 def test_all_algorithms_in_one_pass(source: BytesSource) -> None:
-    names = list(algorithms.available())
+    names = list(algorithms.flat())
     found = compute(open_disk(source, "qcow2"), source, names)
     assert found.virtual_size == len(PLAIN_DISK)
     assert found.warnings == ()
     assert list(found.digests) == names
     for name in set(names) - {"blake3"}:
         assert found.digests[name] == hashlib.new(name, PLAIN_DISK).hexdigest()
+
+
+def test_a_block_map_beside_the_digests_in_the_same_pass(source: BytesSource) -> None:
+    found = compute(open_disk(source, "qcow2"), source, ["sha256", "fsverity-sha256"], block_map_ranges=100)
+    assert found.block_map is not None
+    assert found.block_map.virtual_size == len(PLAIN_DISK)
+    assert set(found.digests) == {"sha256", "fsverity-sha256"}
+    for range_ in found.block_map.ranges():
+        content = PLAIN_DISK[range_.first * 4096 : (range_.last + 1) * 4096]
+        assert range_.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_block_map_that_grows_too_large_is_left_out_with_a_warning() -> None:
+    disk = MappedDisk([Stored(0, 4096), Zeros(1 << 20)] * 3)
+    found = compute(disk, BytesSource(b"x" * 4096), ["sha256"], block_map_ranges=2)
+    assert found.block_map is None
+    assert found.warnings == ("The block map was left out: it would have more than 2 ranges.",)
 
 
 def test_an_empty_disk() -> None:

@@ -66,16 +66,16 @@ def _buffer(pool: BufferPool, content: bytes) -> Buffer:
 def test_all_digests_take_in_all_pieces_while_buffers_are_reused() -> None:
     pool = BufferPool(1000, 3)
     expected = bytearray()
-    with FanOut({name: new_digest(name) for name in ("sha256", "md5", "blake3")}) as fan_out:
+    digests = {name: new_digest(name) for name in ("sha256", "md5", "blake3")}
+    with FanOut(digests) as fan_out:
         for number in range(200):
             content = bytes([number]) * (number * 5)
             fan_out.put(_buffer(pool, content))
             fan_out.put(Zeros(number))
             expected += content + bytes(number)
-        digests = fan_out.finish()
-    assert digests["sha256"] == hashlib.sha256(expected).hexdigest()
-    assert digests["md5"] == hashlib.md5(expected).hexdigest()
-    assert list(digests) == ["sha256", "md5", "blake3"]
+        fan_out.finish()
+    assert digests["sha256"].hexdigest() == hashlib.sha256(expected).hexdigest()
+    assert digests["md5"].hexdigest() == hashlib.md5(expected).hexdigest()
     assert not _threads()
 
 
@@ -84,7 +84,7 @@ def test_without_digests_buffers_come_free_all_the_same() -> None:
     with FanOut({}) as fan_out:
         for _ in range(3):
             fan_out.put(_buffer(pool, b"x"))
-        assert fan_out.finish() == {}
+        fan_out.finish()
 
 
 @pytest.mark.parametrize("pieces", [0, 1, 50])
@@ -115,7 +115,7 @@ def test_a_digest_that_ends_silently_gives_no_digest() -> None:
 def test_a_digest_that_missed_bytes_is_an_error() -> None:
     with FanOut({"sha256": new_digest("sha256")}) as fan_out:
         fan_out.put(Zeros(5))
-        next(iter(fan_out._lanes.values())).length = -1
+        fan_out._lanes[0].length = -1
         with pytest.raises(RuntimeError, match="sha256 took in"):
             fan_out.finish()
 
