@@ -33,6 +33,7 @@ READY_MAX_AGE = 86400
 """Seconds that a ready manifest may be kept: it never changes, but its image may be deleted."""
 TEXT = "text/plain"
 JSON = "application/json"
+BMAP = "application/xml"
 
 _TEXT_CONTENT = {TEXT: {"schema": {"type": "string", "description": "Lines that `sha256sum -c` reads."}}}
 
@@ -64,7 +65,7 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
     )
     def show_manifest(path: ImagePath, query: ManifestQuery) -> Response:
         record = _require(service, str(path.image_id))
-        offered = request.accept_mimetypes.best_match([JSON, TEXT])
+        offered = request.accept_mimetypes.best_match([JSON, TEXT]) if request.accept_mimetypes else JSON
         if offered is None:
             raise ProblemError(HTTPStatus.NOT_ACCEPTABLE, "not-acceptable", f"this resource is {JSON} or {TEXT}")
         if offered == TEXT:
@@ -72,6 +73,26 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
             response.content_type = f"{TEXT}; charset=utf-8"
         else:
             response = jsonify(ManifestDocument.of(record).model_dump(mode="json"))
+        return _finish(response, record)
+
+    @blueprint.get(
+        "/<image_id>/bmap",
+        responses={HTTPStatus.OK: {"content": {BMAP: {"schema": {"type": "string"}}}}},
+        summary="The block map: which ranges of the disk hold data, and what each hashes to",
+        description="A bmap 2.0 document, as bmaptool reads it. 404 where there is none (yet).",
+    )
+    def show_block_map(path: ImagePath) -> Response:
+        record = _require(service, str(path.image_id))
+        document = service.database.transaction(lambda session: queries.get_block_map(session, record.image_id))
+        if document is None:
+            raise ProblemError(
+                HTTPStatus.NOT_FOUND,
+                "no-block-map",
+                f"the manifest of image {record.image_id} is {record.status} and has no block map",
+                next_step="Maps are made of ready manifests, if [digests] block_map_ranges allows one so large.",
+            )
+        response = make_response(document)
+        response.content_type = BMAP
         return _finish(response, record)
 
     @blueprint.get("/<image_id>/history", responses={HTTPStatus.OK: HistoryDocument}, summary="What happened when")

@@ -124,7 +124,7 @@ def _from_service_error(error: ManifestServiceError) -> Response:
 
 
 def _from_database_away(error: DatabaseAway) -> Response:
-    LOG.warning("a request cannot be answered, the database is away: %s", error)
+    LOG.warning("request %s cannot be answered, the database is away: %s", g.request_id, error)
     response = problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "database-away",
@@ -148,7 +148,7 @@ def _from_http_exception(error: HTTPException) -> Response:
 
 
 def _from_defect(error: Exception) -> Response:
-    LOG.exception("a request broke")
+    LOG.exception("request %s broke", g.request_id)
     return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal-error",

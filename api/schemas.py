@@ -182,7 +182,6 @@ class ManifestDocument(BaseModel):
     @classmethod
     def of(cls, record: ManifestRecord) -> ManifestDocument:
         """The document of a record."""
-        here = f"/v1/manifests/{record.image_id}"
         return cls(
             image_id=UUID(record.image_id),
             revision=record.revision,
@@ -202,13 +201,21 @@ class ManifestDocument(BaseModel):
             computed_at=record.computed_at,
             computed_by=record.computed_by,
             deleted_at=record.deleted_at,
-            links={
-                "self": here,
-                "history": f"{here}/history",
-                "revision": f"{here}/revisions/{record.revision}",
-                "page": f"/images/{record.image_id}",
-            },
+            links=_links_of(record),
         )
+
+
+def _links_of(record: ManifestRecord) -> dict[str, str]:
+    here = f"/v1/manifests/{record.image_id}"
+    links = {
+        "self": here,
+        "history": f"{here}/history",
+        "revision": f"{here}/revisions/{record.revision}",
+        "page": f"/images/{record.image_id}",
+    }
+    if record.has_block_map:
+        links["bmap"] = f"{here}/bmap"
+    return links
 
 
 class ManifestList(BaseModel):

@@ -6,6 +6,7 @@ glance-api.conf can be read unchanged beside our own file.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,7 +22,8 @@ from manifest_service.errors import UsageError
 PROJECT = "manifest-service"
 
 # glance_store loads every driver for its options, and each whose library is missing would be an error in the log.
-QUIET = ["stevedore=CRITICAL", "alembic=WARN"]
+# oslo.db logs each error that it translates, with a traceback; those who catch it log what it means.
+QUIET = ["stevedore=CRITICAL", "alembic=WARN", "oslo_db.sqlalchemy.exc_filters=CRITICAL"]
 
 
 def default_state_path() -> str:
@@ -36,6 +38,11 @@ DEFAULT_OPTS = [
         default=default_state_path(),
         sample_default="/var/lib/manifest-service",
         help="Folder of the embedded default: the SQLite database, and the file store where none is configured.",
+    ),
+    cfg.StrOpt(
+        "scratch_path",
+        help="Folder where workers convert images that are neither qcow2 nor raw; by default `scratch` in state_path."
+        " A converted disk takes as much room as it has data, and is gone at the end of the computation.",
     ),
     cfg.DictOpt(
         "enabled_backends",
@@ -128,13 +135,50 @@ API_OPTS = [
 DIGESTS_OPTS = [
     cfg.ListOpt(
         "algorithms",
-        default=["sha256"],
+        default=["sha256", "fsverity-sha256"],
         item_type=types.String(),
-        help="Digests computed of each disk, all in one pass: sha256, sha512, blake3, md5 and others of hashlib.",
+        help="Digests computed of each disk, all in one pass; the API's text form gives the first. Flat ones hash every"
+        " byte: sha256, sha512, blake3, md5 and others of hashlib. The work for sparse ones grows with the data only:"
+        " fsverity-sha256, blkhash-sha256. Each takes a thread; two of them take little more time than one where there"
+        " are two cores.",
+    ),
+    cfg.IntOpt(
+        "flat_virtual_size",
+        min=0,
+        help="Bytes of the largest disk that flat digests are computed of. Above it they are left out, and the manifest"
+        " says so: SHA-256 needs about ten minutes for each TiB, zeros included. Unset means that they are never left"
+        " out; at least one sparse digest must be configured otherwise.",
+    ),
+    cfg.IntOpt(
+        "block_map_ranges",
+        default=131072,
+        min=0,
+        max=1048576,
+        help="Ranges of the largest block map (bmap) that is kept; 0 keeps none. A range is 4 MiB at most, so that the"
+        " default maps 512 GiB of contiguous data, in a document of about 14 MB, compressed to 5.",
     ),
 ]
 
 LIMITS_OPTS = [
+    cfg.IntOpt(
+        "conversion_memory",
+        default=DEFAULT_LIMITS.conversion_memory,
+        min=256 << 20,
+        help="Bytes of address space that one qemu-img may take which converts a format other than qcow2 and raw. Nova"
+        " gives it as much.",
+    ),
+    cfg.IntOpt(
+        "conversion_time",
+        default=DEFAULT_LIMITS.conversion_time,
+        min=1,
+        help="Seconds of CPU time that one qemu-img may take. A hostile image could keep it busy forever.",
+    ),
+    cfg.IntOpt(
+        "scratch_size",
+        default=DEFAULT_LIMITS.scratch_size,
+        min=1 << 20,
+        help="Bytes that one conversion may write to scratch_path. A small file can expand to terabytes.",
+    ),
     cfg.IntOpt(
         "virtual_size",
         default=DEFAULT_LIMITS.virtual_size,
@@ -173,6 +217,9 @@ def load(config_files: Sequence[str] = (), overrides: Iterable[tuple[str, str, A
     overrides: (group, option, value) that stand above all files: what the command line says.
     Raises UsageError for a file that is missing or cannot be parsed, or a value out of its bounds.
     """
+    for file in config_files:
+        if not Path(file).is_file():
+            raise UsageError("bad-configuration", f"the configuration file {file!r} is not there, or is no file")
     conf = cfg.ConfigOpts()
     for group, options in GROUPS.items():
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
@@ -189,7 +236,7 @@ def load(config_files: Sequence[str] = (), overrides: Iterable[tuple[str, str, A
         for group, option, value in overrides:
             conf.set_override(option, value, group=None if group == "DEFAULT" else group)
         _read_every_option(conf)
-    except (cfg.Error, ValueError) as error:
+    except (cfg.Error, ValueError, OSError) as error:
         raise UsageError("bad-configuration", f"the configuration cannot be used: {error}") from error
     if conf.database.connection is None:
         conf.set_default("connection", f"sqlite:///{conf.state_path}/manifests.sqlite", group="database")
@@ -201,7 +248,9 @@ def _read_every_option(conf: cfg.ConfigOpts) -> None:
     for group, options in GROUPS.items():
         section = conf if group == "DEFAULT" else conf[group]
         for option in options:
-            getattr(section, option.dest)
+            value = getattr(section, option.dest)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"[{group}] {option.dest} is {value}; a number was expected")
 
 
 def is_configured(conf: cfg.ConfigOpts, group: str, *options: str) -> bool:

@@ -6,6 +6,7 @@ durable; and only an answer of REQUEUE keeps a message that could not be written
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from notifications.payload import MalformedPayload, read_payload, read_time
 LOG = log.getLogger(__name__)
 
 EVENT_TYPES = frozenset({"image.upload", "image.activate", "image.update", "image.delete"})
-MAX_MESSAGE_ID = 64
+_MESSAGE_ID = re.compile(r"[!-~]{1,64}")
 
 RECEIVED = Counter(
     "manifest_service_notifications",
@@ -53,7 +54,7 @@ class ImageEndpoint:
         self, context: Message, publisher_id: str, event_type: str, payload: object, metadata: Message
     ) -> str | None:
         """Take in what happened to an image."""
-        if event_type not in EVENT_TYPES:
+        if not isinstance(event_type, str) or event_type not in EVENT_TYPES:
             RECEIVED.labels("ignored").inc()
             return None
         try:
@@ -77,7 +78,7 @@ class ImageEndpoint:
             return None
         text = payload.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
         message_id = metadata.get("message_id")
-        known_id = message_id if isinstance(message_id, str) and len(message_id) <= MAX_MESSAGE_ID else None
+        known_id = message_id if isinstance(message_id, str) and _MESSAGE_ID.fullmatch(message_id) else None
         return self._write(lambda session: intake.record_rejected_upload(session, text, known_id), "a rejected upload")
 
     def _write(self, work: Callable[[Session], None], what: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import oslo_messaging
@@ -15,6 +16,9 @@ from manifest_service.manifests.database import Database
 from notifications.endpoint import ImageEndpoint
 
 LOG = log.getLogger(__name__)
+
+PATIENCE = 5.0
+"""Seconds that a start waits for the broker."""
 
 EMBEDDED_TRANSPORT = "fake://"
 """oslo.messaging's transport between the threads of one process."""
@@ -43,19 +47,29 @@ class Listener:
             pool=conf.listener.pool or None,
         )
         self._topics = ", ".join(conf.listener.topics)
+        self._listening = threading.Event()
 
     def start(self) -> None:
-        """Begin to listen. A broker that is not there yet is waited for by oslo.messaging."""
-        self._server.start()
-        LOG.info("listening for notifications on %s", self._topics)
+        """Begin to listen. A broker that does not answer soon is waited for while others go on."""
+        threading.Thread(target=self._listen, name="listener", daemon=True).start()
+        if not self._listening.wait(PATIENCE):
+            LOG.warning("the broker does not answer yet; it is asked again and again")
 
     def stop(self) -> None:
         """Take no more messages, finish those under way, and close."""
         self._endpoint.stop()
+        if not self._listening.is_set():
+            LOG.warning("the broker has never answered")  # Who waits for it cannot be told to stop; the process ends.
+            return
         self._server.stop()
         self._server.wait()
         if self._owns_transport:
             self._transport.cleanup()
+
+    def _listen(self) -> None:
+        self._server.start()
+        self._listening.set()
+        LOG.info("listening for notifications on %s", self._topics)
 
 
 def open_transport(conf: cfg.ConfigOpts, url: str | None = None) -> Any:
@@ -77,6 +91,16 @@ def open_transport(conf: cfg.ConfigOpts, url: str | None = None) -> Any:
         return oslo_messaging.get_notification_transport(conf, url=url)
     except (oslo_messaging.InvalidTransportURL, oslo_messaging.DriverLoadFailure) as error:
         raise UsageError("bad-configuration", f"[DEFAULT] transport_url cannot be used: {error}") from error
+    except ValueError as error:
+        # Its own words may quote a password that was not escaped.
+        raise UsageError(
+            "bad-configuration",
+            "[DEFAULT] transport_url is no URL that can be read: is the port a number, and is the password escaped?",
+        ) from error
+    except ImportError as error:
+        raise UsageError(
+            "not-installed", f"[DEFAULT] transport_url needs {error.name}, which is not installed here"
+        ) from error
 
 
 def is_transport_configured(conf: cfg.ConfigOpts) -> bool:

@@ -24,11 +24,14 @@ _SERVER_FIXTURES = {"rabbitmq_server", "postgresql_server", "mariadb_server", "g
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that use servers, and run them last. pytest-randomly has shuffled before; the sort keeps its order."""
+    """Mark tests that use servers, and run them last; of each kind, the slow ones after the others.
+
+    pytest-randomly has shuffled before; the sort keeps its order.
+    """
     for item in items:
         if _SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.servers)
-    items.sort(key=lambda item: item.get_closest_marker("servers") is not None)
+    items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in ("servers", "slow")])
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import glance_store
 from glance_store import exceptions as store_exceptions
 from glance_store import location as store_location
+from glance_store import multi_backend
 from oslo_config import cfg
 
 from manifest_service.config import is_configured
@@ -95,8 +96,8 @@ class ImageStores:
         """Store an image's bytes as Glance would, in the default store. Raises UsageError where that fails."""
         try:
             if self._multiple:
-                _, stored, checksum, value, _ = glance_store.add_with_multihash(
-                    self._conf, image_id, data, size, None, HASH_ALGORITHM
+                _, stored, checksum, value, _ = multi_backend.store_add_to_backend_with_multihash(
+                    image_id, data, size, HASH_ALGORITHM, self._default_store()
                 )
             else:
                 _, stored, checksum, value, _ = glance_store.add_to_backend_with_multihash(
@@ -105,6 +106,23 @@ class ImageStores:
         except (store_exceptions.GlanceStoreException, OSError) as error:
             raise UsageError("store-failed", f"the default store did not take the image: {error}") from error
         return StoredImage(stored, checksum, HASH_ALGORITHM, value)
+
+    def remove(self, image_id: str) -> None:
+        """Take out again what `add` has stored."""
+        for path in self._paths(image_id):
+            Path(path).unlink(missing_ok=True)
+
+    def _default_store(self) -> Any:
+        """The driver of [glance_store] default_backend.
+
+        Found here, since glance_store itself looks for it in oslo.config's global configuration, which we do not use.
+        """
+        named = self._conf.glance_store.default_backend
+        if self._conf.enabled_backends.get(named) != "file":
+            raise UsageError(
+                "bad-configuration", f"[glance_store] default_backend is {named!r}, no file store of enabled_backends"
+            )
+        return store_location.SCHEME_TO_CLS_BACKEND_MAP["file"][named]["store"]
 
     def _paths(self, image_id: str) -> Iterator[str]:
         for store in self._file_stores:

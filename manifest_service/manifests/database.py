@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TypeVar
 from oslo_db import api as db_api
 from oslo_db import exception as db_exception
 from oslo_db.sqlalchemy import enginefacade
+from oslo_log import log
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
@@ -18,6 +21,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.orm.exc import StaleDataError
 
 from manifest_service.errors import UsageError
+
+LOG = log.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -49,24 +54,28 @@ class Database:
         """Connect.
 
         connection: an SQLAlchemy URL.
-        connect_retries, retry_interval: times and seconds to wait for a database that is not up yet.
-        Raises UsageError for a URL that is none, DatabaseAway where nothing answers.
+        connect_retries, retry_interval: times and seconds to wait for a database that is not up yet; -1 for ever.
+        Raises UsageError for a URL that is none or leads to no database, DatabaseAway where nothing answers.
         """
         self.url = _read_url(connection)
-        manager = enginefacade.transaction_context()
-        manager.configure(
-            connection=self.url.render_as_string(hide_password=False),
-            sqlite_fk=True,
-            max_retries=connect_retries,
-            retry_interval=retry_interval,
-        )
-        try:
-            self.engine: Engine = manager.writer.get_engine()
-        except _AWAY as error:
-            raise DatabaseAway(_plain(error)) from error
-        if self.url.get_backend_name() == "sqlite":
-            self._use_write_ahead_log()
+        self.engine = self._connect(connect_retries, retry_interval)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    def _connect(self, retries: int, interval: int) -> Engine:
+        attempts = itertools.count() if retries == -1 else range(retries + 1)
+        for attempt in attempts:
+            try:
+                return _make_engine(self.url)
+            except _AWAY as error:
+                if attempt == retries:
+                    raise DatabaseAway(_plain(error)) from error
+                LOG.warning("the database does not answer, asking again in %d seconds: %s", interval, _plain(error))
+                time.sleep(interval)
+            except db_exception.DBError as error:
+                raise UsageError(
+                    "bad-configuration", f"[database] connection leads to no database of ours: {_plain(error)}"
+                ) from error
+        raise AssertionError("there is at least one attempt")
 
     def transaction(self, work: Callable[[Session], Result]) -> Result:
         """Run `work` in one transaction and commit; on a conflict roll back and run it anew.
@@ -97,11 +106,23 @@ class Database:
         """Give all connections back."""
         self.engine.dispose()
 
-    def _use_write_ahead_log(self) -> None:
-        """Let readers go on while one writes. The mode stays with the file."""
-        with self.engine.connect() as connection:
-            connection.exec_driver_sql("COMMIT")
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+def _make_engine(url: URL) -> Engine:
+    """Make an engine, and try it. The waiting is ours: oslo.db does not know each driver's sign of a refusal."""
+    manager = enginefacade.transaction_context()
+    connection = url.render_as_string(hide_password=False)
+    manager.configure(connection=connection, sqlite_fk=True, max_retries=1, retry_interval=0)
+    engine: Engine = manager.writer.get_engine()
+    if url.get_backend_name() == "sqlite":
+        _use_write_ahead_log(engine)
+    return engine
+
+
+def _use_write_ahead_log(engine: Engine) -> None:
+    """Let readers go on while one writes. The mode stays with the file."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
 
 def database_now(session: Session) -> datetime:
@@ -131,6 +152,12 @@ def _read_url(connection: str) -> URL:
         raise UsageError(
             "bad-configuration",
             f"[database] connection must be a URL for postgresql+psycopg, mysql+pymysql or sqlite: {error}",
+        ) from error
+    except ValueError as error:
+        # Its own words may quote a password that was not escaped.
+        raise UsageError(
+            "bad-configuration",
+            "[database] connection is no URL that can be read: is the port a number, and is the password escaped?",
         ) from error
     except ModuleNotFoundError as error:
         raise UsageError(

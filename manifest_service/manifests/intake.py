@@ -159,7 +159,7 @@ def _latest_manifest(session: Session, image_id: str) -> Manifest | None:
 def _add_manifest(
     session: Session, image: Image, size: int | None, checksums: Mapping[str, str], now: datetime
 ) -> Manifest:
-    """Add the next revision, pending, with its queue entry. The first one is what is served from now on."""
+    """Add the next revision, pending, with its queue entry."""
     newest = session.scalar(select(func.max(Manifest.revision)).where(Manifest.image_id == image.image_id))
     manifest = Manifest(
         image_id=image.image_id,
@@ -186,6 +186,14 @@ def _add_manifest(
             enqueued_at=now,
         )
     )
-    if image.current_revision is None:
+    if not _serves_ready(session, image):
         image.current_revision = manifest.revision
     return manifest
+
+
+def _serves_ready(session: Session, image: Image) -> bool:
+    """Whether a ready manifest is served for the image: a newer revision replaces it only once it is ready itself."""
+    status = session.scalar(
+        select(Manifest.status).where(Manifest.image_id == image.image_id, Manifest.revision == image.current_revision)
+    )
+    return status == Status.READY

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from manifest_service.manifests.columns import RowNumber, UtcDateTime
+from manifest_service.manifests.columns import CompressedText, RowNumber, UtcDateTime
 
 # utf8mb4_bin: identifiers and digests compare byte by byte on MariaDB too, and names may hold any character.
 _MARIADB = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
@@ -100,6 +100,17 @@ class ManifestDigest(Base):
     manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
     algorithm: Mapped[str] = mapped_column(String(32), primary_key=True)
     value: Mapped[str] = mapped_column(String(128))
+
+
+class ManifestBlockMap(Base):
+    """The block map of a manifest's disk; a table of its own since it may have megabytes."""
+
+    __tablename__ = "manifest_block_maps"
+    __table_args__ = (_MARIADB,)
+
+    manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
+    document: Mapped[str] = mapped_column(CompressedText)
+    """In bmaptool's format 2.0."""
 
 
 class QueueEntry(Base):

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select
 from sqlalchemy.orm import Session
 
-from manifest_service.manifests.models import Event, Image, Manifest, ManifestDigest, QueueEntry
+from manifest_service.manifests.models import Event, Image, Manifest, ManifestBlockMap, ManifestDigest, QueueEntry
 from manifest_service.manifests.states import Status
 from manifest_service.manifests.values import HistoryEvent, ManifestRecord, Progress
 
@@ -51,6 +51,16 @@ def get_revision(session: Session, image_id: str, revision: int) -> ManifestReco
         Image.image_id == image_id, Manifest.revision == revision
     )
     return next(iter(_records(session, query)), None)
+
+
+def get_block_map(session: Session, image_id: str) -> str | None:
+    """The block map of the manifest that is served for an image, as a bmap 2.0 document; None where it has none."""
+    return session.scalar(
+        select(ManifestBlockMap.document)
+        .join(Manifest, Manifest.id == ManifestBlockMap.manifest_id)
+        .join(Image, and_(Manifest.image_id == Image.image_id, Manifest.revision == Image.current_revision))
+        .where(Image.image_id == image_id)
+    )
 
 
 def list_current(session: Session, wanted: ManifestFilter, limit: int, marker: str | None) -> list[ManifestRecord]:
@@ -162,16 +172,24 @@ def _conditions(wanted: ManifestFilter) -> list[ColumnElement[bool]]:
 
 
 def _records(session: Session, query: _Rows) -> list[ManifestRecord]:
-    """Run a query of joined rows and fetch all their digests in one more."""
+    """Run a query of joined rows, and fetch what all of them have in other tables in one query a table."""
     rows = session.execute(query).all()
     digests: dict[int, dict[str, str]] = {manifest.id: {} for _, manifest, _ in rows}
+    mapped: set[int] = set()
     if digests:
         for digest in session.scalars(select(ManifestDigest).where(ManifestDigest.manifest_id.in_(digests))):
             digests[digest.manifest_id][digest.algorithm] = digest.value
-    return [_record(image, manifest, entry, digests[manifest.id]) for image, manifest, entry in rows]
+        ids = select(ManifestBlockMap.manifest_id).where(ManifestBlockMap.manifest_id.in_(digests))
+        mapped.update(session.scalars(ids))
+    return [
+        _record(image, manifest, entry, digests[manifest.id], has_block_map=manifest.id in mapped)
+        for image, manifest, entry in rows
+    ]
 
 
-def _record(image: Image, manifest: Manifest, entry: QueueEntry | None, digests: dict[str, str]) -> ManifestRecord:
+def _record(
+    image: Image, manifest: Manifest, entry: QueueEntry | None, digests: dict[str, str], *, has_block_map: bool
+) -> ManifestRecord:
     return ManifestRecord(
         image_id=image.image_id,
         revision=manifest.revision,
@@ -186,6 +204,7 @@ def _record(image: Image, manifest: Manifest, entry: QueueEntry | None, digests:
         source_size=manifest.source_size,
         source_checksums=manifest.source_checksums,
         warnings=tuple(manifest.warnings),
+        has_block_map=has_block_map,
         progress=None if entry is None else Progress(entry.bytes_done, entry.bytes_total),
         created_at=manifest.created_at,
         computed_at=manifest.computed_at,

@@ -75,7 +75,8 @@ class Task:
 class ComputedManifest:
     """What a computation found: all of a ready manifest that does not depend on who asked.
 
-    Sizes in bytes; digests (of the disk) and source_checksums (of the source) are algorithm → hex.
+    Sizes in bytes; digests (of the disk) and source_checksums (of the source) are algorithm → hex. block_map: the
+    disk's, as a bmap 2.0 document.
     """
 
     disk_format: str
@@ -84,6 +85,7 @@ class ComputedManifest:
     source_size: int
     source_checksums: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    block_map: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class ManifestRecord:
     source_size: int | None
     source_checksums: Mapping[str, str]
     warnings: tuple[str, ...]
+    has_block_map: bool
     progress: Progress | None
     created_at: datetime
     computed_at: datetime | None

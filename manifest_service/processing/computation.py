@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from manifest_service.digests import algorithms as known
 from manifest_service.digests.engine import compute
 from manifest_service.digests.source_digests import HashedSource
 from manifest_service.disks.limits import Limits
-from manifest_service.disks.opening import open_disk
+from manifest_service.disks.opening import open_image
 from manifest_service.disks.source import FileSource
 from manifest_service.errors import ComputationFailed, FailureCode, ImageRefused, RefusalCode
 from manifest_service.manifests.values import ComputedManifest, Task
@@ -32,11 +32,25 @@ class ImageSources(Protocol):
 
 @dataclass(frozen=True)
 class ComputationSettings:
-    """What to compute, and within which bounds. time_limit: seconds for one attempt."""
+    """What to compute, and within which bounds.
+
+    time_limit: seconds for one attempt. scratch_folder: where foreign formats are converted to. block_map_ranges: of
+    the largest block map; 0 for none. flat_virtual_size: bytes of the largest disk that flat digests are computed of;
+    None for any.
+    """
 
     algorithms: Sequence[str]
     limits: Limits
     time_limit: float
+    scratch_folder: str
+    block_map_ranges: int = 0
+    flat_virtual_size: int | None = None
+
+    def algorithms_for(self, virtual_size: int) -> Sequence[str]:
+        """The algorithms to compute of a disk of so many bytes."""
+        if self.flat_virtual_size is None or virtual_size <= self.flat_virtual_size:
+            return self.algorithms
+        return [algorithm for algorithm in self.algorithms if algorithm in known.sparse()]
 
 
 def compute_manifest(
@@ -61,11 +75,16 @@ def compute_manifest(
 
     with sources.open(task.image_id) as source:
         _require_size(source, task.expected_size)
-        algorithms = sorted(algorithm for algorithm in task.expected_checksums if _is_known(algorithm))
+        algorithms = sorted(algorithm for algorithm in task.expected_checksums if algorithm in known.flat())
         with HashedSource(source, algorithms or [UNRECORDED_CHECKSUM]) as hashed:
             try:
-                disk = open_disk(hashed, disk_format, settings.limits)
-                disk_digests = compute(disk, hashed, settings.algorithms, progress=report)
+                with open_image(
+                    hashed, disk_format, settings.limits, settings.scratch_folder, lambda: report(0, 0)
+                ) as image:
+                    wanted = settings.algorithms_for(image.disk.virtual_size)
+                    disk_digests = compute(
+                        image.disk, image.source, wanted, block_map_ranges=settings.block_map_ranges, progress=report
+                    )
             except ImageRefused:
                 # Damaged in the store or bad from the start? Only the second is the content's own fault.
                 _require_checksums(hashed.finish(), task.expected_checksums)
@@ -79,7 +98,18 @@ def compute_manifest(
             digests=disk_digests.digests,
             source_size=source.size,
             source_checksums=checksums,
-            warnings=disk_digests.warnings,
+            warnings=(*disk_digests.warnings, *_left_out(settings, wanted), *_not_compared(task, algorithms)),
+            block_map=None if disk_digests.block_map is None else disk_digests.block_map.as_xml(),
+        )
+
+
+def _left_out(settings: ComputationSettings, computed: Sequence[str]) -> Iterator[str]:
+    """A sentence where flat digests were left out because of the disk's size."""
+    missing = [algorithm for algorithm in settings.algorithms if algorithm not in computed]
+    if missing:
+        yield (
+            f"Not computed, since the disk has more than {settings.flat_virtual_size} bytes"
+            f" ([digests] flat_virtual_size): {', '.join(missing)}."
         )
 
 
@@ -116,6 +146,8 @@ def _require_checksums(found: Mapping[str, str], expected: Mapping[str, str]) ->
             )
 
 
-def _is_known(algorithm: str) -> bool:
-    """Whether hashlib computes it to a fixed length: Glance's os_hash_algo is any of hashlib's by configuration."""
-    return algorithm in hashlib.algorithms_available and not algorithm.startswith("shake")
+def _not_compared(task: Task, compared: Sequence[str]) -> Iterator[str]:
+    """A sentence where Glance recorded a hash that this installation cannot compute."""
+    unknown = sorted(set(task.expected_checksums) - set(compared))
+    if unknown:
+        yield f"Not compared with what Glance recorded, for want of the algorithm: {', '.join(unknown)}."

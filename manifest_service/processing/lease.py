@@ -17,6 +17,8 @@ LOG = log.getLogger(__name__)
 
 RENEWALS_PER_LEASE = 3
 """One renewal may be lost to a database that is away for a moment, and the next still comes in time."""
+PROGRESS_INTERVAL = 2.0
+"""Seconds between two renewals at most: they carry the progress that people watch."""
 
 
 class StopAsked(Exception):
@@ -59,7 +61,8 @@ class KeptLease:
         self._thread.join()
 
     def _keep(self) -> None:
-        while not self._over.wait(self._lease.total_seconds() / RENEWALS_PER_LEASE):
+        interval = min(self._lease.total_seconds() / RENEWALS_PER_LEASE, PROGRESS_INTERVAL)
+        while not self._over.wait(interval):
             progress = self._progress
             try:
                 self._database.transaction(

@@ -18,7 +18,7 @@ from sqlalchemy.orm.attributes import flag_modified
 from manifest_service.errors import ComputationFailed, FailureCode, ImageRefused, ManifestServiceError
 from manifest_service.manifests.database import database_now
 from manifest_service.manifests.intake import add_event
-from manifest_service.manifests.models import Image, Manifest, ManifestDigest, QueueEntry
+from manifest_service.manifests.models import Image, Manifest, ManifestBlockMap, ManifestDigest, QueueEntry
 from manifest_service.manifests.states import EventKind, Status
 from manifest_service.manifests.values import ComputedManifest, Progress, Task
 
@@ -100,6 +100,8 @@ def finish_ready(session: Session, task: Task, computed: ComputedManifest, compu
     manifest.computed_by = computed_by
     for algorithm, value in computed.digests.items():
         session.add(ManifestDigest(manifest_id=manifest.id, algorithm=algorithm, value=value))
+    if computed.block_map is not None:
+        session.add(ManifestBlockMap(manifest_id=manifest.id, document=computed.block_map))
     image.current_revision = max(manifest.revision, image.current_revision or 0)
     _conflict_with_intake(image)
     detail = {"revision": manifest.revision, "attempt": task.attempt, "digests": dict(computed.digests)}

@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+import urllib.request
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -227,3 +228,36 @@ def test_an_unknown_marker_says_so(local_api: Client) -> None:
     response = local_api.get(f"/v1/manifests?marker={IMAGE_ID}")
 
     assert (response.status_code, response.json()["code"]) == (400, "unknown-marker")
+
+
+def test_a_block_map_is_served_as_it_was_computed(api: Client, database: Database) -> None:
+    document = "<?xml version='1.0'?>\n<bmap/>\n" + "x" * 200_000
+    observe(database, observation())
+    finish(database, claimed(database), computed(block_map=document))
+
+    assert api.get(HERE).json()["links"]["bmap"] == f"{HERE}/bmap"
+    response = api.get(f"{HERE}/bmap")
+
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "application/xml")
+    assert response.text == document
+    assert api.get(f"{HERE}/bmap", headers={"If-None-Match": response.headers["ETag"]}).status_code == 304
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_manifest_without_a_block_map_says_so(local_api: Client, local: Database, ready: bool) -> None:
+    observe(local, observation())
+    if ready:
+        finish(local, claimed(local))
+
+    assert "bmap" not in local_api.get(HERE).json()["links"]
+    response = local_api.get(f"{HERE}/bmap")
+
+    assert (response.status_code, response.json()["code"]) == (404, "no-block-map")
+    assert ("ready" if ready else "pending") in response.json()["detail"]
+
+
+def test_a_client_that_does_not_say_what_it_accepts_gets_json(local_api: Client, local: Database) -> None:
+    make_ready(local)
+
+    with urllib.request.urlopen(local_api.url + HERE, timeout=30) as response:  # it sends no Accept header
+        assert response.headers["Content-Type"] == "application/json"

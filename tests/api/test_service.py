@@ -50,6 +50,7 @@ def test_the_openapi_document_is_valid_and_covers_every_resource(local_api: Clie
         "/healthcheck",
         "/v1/manifests",
         "/v1/manifests/{image_id}",
+        "/v1/manifests/{image_id}/bmap",
         "/v1/manifests/{image_id}/history",
         "/v1/manifests/{image_id}/revisions/{revision}",
         "/v1/manifests/{image_id}/computations",

@@ -1,6 +1,7 @@
 """Where an image's source is found, by the sections that Glance itself reads."""
 
 import hashlib
+import io
 from pathlib import Path
 from uuid import uuid4
 
@@ -67,6 +68,32 @@ def test_every_file_backend_is_looked_into(tmp_path: Path) -> None:
     with pytest.raises(ComputationFailed, match=r"looked in: fast, cheap") as caught:
         found.open(str(uuid4()))
     assert (caught.value.code, caught.value.retriable) == ("source-not-found", True)
+
+
+@pytest.mark.parametrize("default", ["fast", "cheap"])
+def test_what_is_added_goes_to_the_default_backend(tmp_path: Path, default: str) -> None:
+    found = stores(
+        tmp_path,
+        f"[DEFAULT]\nenabled_backends = fast:file,cheap:file\n[glance_store]\ndefault_backend = {default}\n"
+        f"[fast]\nfilesystem_store_datadir = {tmp_path}/fast\n[cheap]\nfilesystem_store_datadir = {tmp_path}/cheap\n",
+    )
+
+    found.add(IMAGE_ID, io.BytesIO(b"bytes"), 5)
+
+    assert (tmp_path / default / IMAGE_ID).read_bytes() == b"bytes"
+    found.remove(IMAGE_ID)
+    assert not (tmp_path / default / IMAGE_ID).exists()
+
+
+def test_a_default_backend_of_another_kind_takes_nothing(tmp_path: Path) -> None:
+    found = stores(
+        tmp_path,
+        "[DEFAULT]\nenabled_backends = fast:file,web:http\n[glance_store]\ndefault_backend = web\n"
+        f"[fast]\nfilesystem_store_datadir = {tmp_path}/fast\n",
+    )
+
+    with pytest.raises(UsageError, match="default_backend is 'web'"):
+        found.add(IMAGE_ID, io.BytesIO(b"bytes"), 5)
 
 
 def test_a_folder_in_the_image_s_place_is_not_read(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from manifest_service.errors import ComputationFailed, FailureCode
 from manifest_service.manifests import intake, schema
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.models import Event, Image, Manifest, QueueEntry
@@ -176,6 +177,19 @@ def test_a_computation_on_request_makes_a_revision_and_serves_the_old_one_until_
     assert after is not None
     assert (after.revision, after.status) == (2, "ready")
     assert database.transaction(queue.length) == 0
+
+
+def test_a_computation_on_request_takes_the_place_of_a_failed_one(database: Database) -> None:
+    observe(database, observation())
+    task = claimed(database)
+    error = ComputationFailed(FailureCode.SOURCE_NOT_FOUND, "no store holds it", retriable=True)
+    database.transaction(lambda session: queue.finish_without(session, task, error))
+
+    database.transaction(lambda session: intake.request_computation(session, IMAGE_ID))
+
+    record = current(database)
+    assert record is not None
+    assert (record.revision, record.status) == (2, "pending")
 
 
 def test_a_computation_on_request_needs_an_image_that_is_there(database: Database) -> None:

@@ -1,6 +1,7 @@
 """A worker over a real queue and real files: what comes of each kind of image, and of each kind of trouble."""
 
 import hashlib
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from manifest_service.digests import engine
 from manifest_service.disks.limits import DEFAULT_LIMITS
 from manifest_service.disks.source import FileSource
-from manifest_service.manifests import schema
+from manifest_service.manifests import queries, schema
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.values import ManifestRecord
 from manifest_service.processing import computation
@@ -28,7 +29,9 @@ SETTINGS = WorkerSettings(
     lease=30.0,
     max_attempts=2,
     retry_delay=0.0,
-    computation=ComputationSettings(algorithms=["sha256"], limits=DEFAULT_LIMITS, time_limit=60.0),
+    computation=ComputationSettings(
+        algorithms=["sha256"], limits=DEFAULT_LIMITS, time_limit=60.0, scratch_folder=tempfile.gettempdir()
+    ),
 )
 
 
@@ -96,7 +99,8 @@ def test_an_image_becomes_ready(database: Database, tmp_path: Path, qcow2: Path)
         ({"checksums": {"md5": "0" * 32}}, "failed", "source-mismatch"),
         ({"size": 12}, "failed", "source-mismatch"),
         ({"disk_format": "raw"}, "refused", "format-mismatch"),
-        ({"disk_format": "vdi"}, "refused", "unsupported-format"),
+        ({"disk_format": "vdi"}, "refused", "format-mismatch"),
+        ({"disk_format": "ploop"}, "refused", "unsupported-format"),
         ({"disk_format": None}, "refused", "unsupported-format"),
         ({"container_format": "ovf"}, "refused", "unsupported-container"),
         ({"container_format": None}, "refused", "unsupported-container"),
@@ -129,12 +133,67 @@ def test_checksums_of_any_of_hashlib_s_algorithms_are_verified_and_unknown_ones_
     local: Database, tmp_path: Path, qcow2: Path
 ) -> None:
     value = hashlib.sha384(qcow2.read_bytes()).hexdigest()
-    put(local, qcow2, checksums={"sha384": value, "whirlpool9": "00"})
+    put(local, qcow2, checksums={"sha384": value, "whirlpool9": "00", "sm3": "00", "shake_128": "00"})
 
     worker(local, tmp_path).work_once()
 
     assert outcome(local).status == "ready"
     assert outcome(local).source_checksums == {"sha384": value}
+    assert outcome(local).warnings == (
+        "Not compared with what Glance recorded, for want of the algorithm: shake_128, sm3, whirlpool9.",
+    )
+
+
+def test_a_wrong_hash_of_any_algorithm_that_we_have_is_a_mismatch(local: Database, tmp_path: Path, qcow2: Path) -> None:
+    put(local, qcow2, checksums={"blake3": "00" * 32})
+
+    worker(local, tmp_path).work_once()
+
+    assert (outcome(local).status, outcome(local).code) == ("failed", "source-mismatch")
+
+
+def test_sparse_digests_and_the_block_map_are_kept_beside_the_flat_ones(
+    local: Database, tmp_path: Path, qcow2: Path
+) -> None:
+    put(local, qcow2)
+    settings = replace(SETTINGS.computation, algorithms=["sha256", "fsverity-sha256"], block_map_ranges=1000)
+
+    worker(local, tmp_path, replace(SETTINGS, computation=settings)).work_once()
+
+    assert set(outcome(local).digests) == {"sha256", "fsverity-sha256"}
+    assert outcome(local).has_block_map
+    document = local.transaction(lambda session: queries.get_block_map(session, IMAGE_ID))
+    assert document is not None
+    assert f"<ImageSize> {outcome(local).virtual_size} </ImageSize>" in document
+
+
+def test_an_image_that_qemu_img_reads_for_us_is_computed_through_scratch(
+    local: Database, tmp_path: Path, qemu_img: Path
+) -> None:
+    (tmp_path / "raw").write_bytes(b"data" * 50_000)
+    qemu.img("convert", "-f", "raw", "-O", "vdi", tmp_path / "raw", tmp_path / "image.vdi")
+    expected = qemu.sha256_of_disk(tmp_path / "image.vdi", "vdi")
+    put(local, tmp_path / "image.vdi", disk_format="vdi")
+
+    worker(local, tmp_path).work_once()
+
+    assert (outcome(local).status, outcome(local).disk_format) == ("ready", "vdi")
+    assert outcome(local).digests == {"sha256": expected}
+    assert set(outcome(local).source_checksums) == {"md5"}
+
+
+def test_flat_digests_of_a_disk_above_the_limit_are_left_out_and_the_manifest_says_so(
+    local: Database, tmp_path: Path, qcow2: Path
+) -> None:
+    put(local, qcow2)
+    settings = replace(SETTINGS.computation, algorithms=["sha256", "fsverity-sha256", "md5"], flat_virtual_size=1000)
+
+    worker(local, tmp_path, replace(SETTINGS, computation=settings)).work_once()
+
+    assert set(outcome(local).digests) == {"fsverity-sha256"}
+    assert outcome(local).warnings == (
+        "Not computed, since the disk has more than 1000 bytes ([digests] flat_virtual_size): sha256, md5.",
+    )
 
 
 def test_an_image_that_is_not_there_yet_is_tried_again_and_fails_in_the_end(local: Database, tmp_path: Path) -> None:
