@@ -5,6 +5,10 @@ import subprocess
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_is_the_image_of_the_question(qemu_img: Path, tmp_path: Path) -> None:
     """Small to ship, with a disk as large as the one in the question that this project comes from."""

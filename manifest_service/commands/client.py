@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
-from manifest_service.errors import ComputationFailed, FailureCode, ManifestServiceError, UsageError
+from manifest_service.errors import ManifestServiceError, UsageError
 from manifest_service.images.stores import StoredImage
 
 TIMEOUT = 10.0
@@ -24,6 +25,10 @@ class ApiClient:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
 
+    def require_answer(self) -> None:
+        """Raise UsageError where no API answers."""
+        self._request("GET", "/")
+
     def ask_for_computation(self, image_id: str, name: str, disk_format: str, stored: StoredImage) -> None:
         """Announce an image that has been stored, as an operator may. Raises UsageError or ManifestServiceError."""
         image = {"name": name, "disk_format": disk_format, "container_format": "bare", **asdict(stored)}
@@ -37,7 +42,7 @@ class ApiClient:
     def wait_for_manifest(
         self, image_id: str, timeout: float, progress: Callable[[dict[str, Any]], None] | None = None
     ) -> dict[str, Any]:
-        """Wait until an image's manifest is final. timeout: seconds. Raises ComputationFailed when they are over.
+        """Wait until an image's manifest is final. timeout: seconds. Raises UsageError when they are over.
 
         progress: called with the manifest at each look.
         """
@@ -56,17 +61,21 @@ class ApiClient:
                 progress(manifest)
             if time.monotonic() > deadline:
                 reason = f"the manifest of {image_id} is not final after {timeout:.0f} seconds"
-                raise ComputationFailed(FailureCode.TIME_LIMIT, reason, retriable=True)
+                raise UsageError("timeout", f"{reason}; it may still become so")
             time.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     def _request(self, method: str, path: str, json: object = None) -> requests.Response:
         try:
             response = requests.request(method, self.url + path, json=json, timeout=TIMEOUT)
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
+            raise UsageError("bad-url", "the URL of the API is none; http://HOST:PORT was expected") from None
         except requests.RequestException as error:
+            place = urlsplit(self.url)  # without the password that it may hold
             raise UsageError(
                 "service-away",
-                f"nothing answers at {self.url} ({type(error).__name__}); start `manifest-service serve`",
+                f"nothing answers at {place.hostname}, port {place.port} ({type(error).__name__});"
+                " start `manifest-service serve`",
             ) from error
         if response.ok:
             return response

@@ -8,7 +8,8 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
-from manifest_service.disks.opening import open_disk
+from manifest_service.disks.foreign.inspection import QEMU_DRIVERS
+from manifest_service.disks.opening import COPIED, open_disk
 from manifest_service.disks.reading import read_disk
 from manifest_service.disks.runs import Zeros
 from manifest_service.disks.source import FileSource
@@ -20,11 +21,23 @@ def convert(image: Path, disk_format: str, output: Path) -> str:
 
     Raises ImageRefused, or ManifestServiceError with what qemu-img says.
     """
+    if disk_format in COPIED:
+        shutil.copyfile(image, output)
+        return "a mere copy, since the file is the disk"
     qemu_img = shutil.which("qemu-img")
     if qemu_img is None:
         write_disk(image, disk_format, output)
         return "our own reader"
-    arguments = [qemu_img, "convert", "-O", "raw", "-f", disk_format, str(image), str(output)]
+    arguments = [
+        qemu_img,
+        "convert",
+        "-O",
+        "raw",
+        "-f",
+        QEMU_DRIVERS.get(disk_format, disk_format),
+        str(image),
+        str(output),
+    ]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         raise ManifestServiceError("conversion-failed", f"qemu-img ended with {done.returncode}: {done.stderr.strip()}")

@@ -6,28 +6,31 @@ oslo.messaging carries the notification, qemu-img converts. Everything happens i
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import uuid
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 from oslo_config import cfg
-from oslo_log import log
 
 from manifest_service import config
 from manifest_service.commands.client import ApiClient
 from manifest_service.commands.conversion import convert, sha256_of
+from manifest_service.commands.printing import printable
 from manifest_service.commands.serve import serving
+from manifest_service.commands.wiring import begin_to_log
 from manifest_service.disks.formats import detect_format
 from manifest_service.disks.source import FileSource
-from manifest_service.errors import ManifestServiceError
+from manifest_service.errors import ManifestServiceError, UsageError
 from manifest_service.images.stores import ImageStores, StoredImage
 from notifications.glance import GlanceNotifier, upload_payload
 
-PATIENCE = 600.0
+PATIENCE = 600
 """Seconds to wait for the manifest; an image that somebody brings may be large."""
 
 
@@ -35,6 +38,7 @@ PATIENCE = 600.0
 @click.argument("image", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def command(image: Path | None) -> None:
     """Upload an image (IMAGE, or a small one that is shipped), have its manifest, and catch a flipped byte."""
+    signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory(prefix="manifest-service-demo-") as folder, resources.as_file(_shipped()) as own:
         conf = _configure(Path(folder))
         with serving(conf) as (served, transport):
@@ -46,6 +50,11 @@ def command(image: Path | None) -> None:
     say("Keep the service running:      make serve")
     say("Its page and its API are at:   http://127.0.0.1:9494/")
     say("Give it an image meanwhile:    .venv/bin/manifest-service try FILE")
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """End as after Ctrl-C, so that the folder goes."""
+    raise SystemExit(128 + number)
 
 
 def say(text: str) -> None:
@@ -68,13 +77,16 @@ class Demo:
         """Tell it all, and answer both verdicts."""
         with FileSource.open(image) as source:
             disk_format, size = detect_format(source), source.size
-        say(f"1. Upload     {image.name}, a {disk_format} of {size:,} bytes, goes into a glance_store file store")
+        if size == 0:
+            raise UsageError("empty-image", "the image is empty: there is no byte in it to flip")
+        name = printable(image.name)
+        say(f"1. Upload     {name}, a {disk_format} of {size:,} bytes, goes into a glance_store file store")
         with image.open("rb") as data:
             stored = ImageStores(self._conf).add(self._image_id, data, size)
         say(f"              Glance's checksum (MD5 of the {disk_format}): {stored.checksum}")
 
         say(f"2. Announce   image.upload of {self._image_id} goes through oslo.messaging")
-        self._announce(image.name, disk_format, stored)
+        self._announce(name, disk_format, stored)
 
         say("3. Compute    the service reads the image once and hashes the disk in it, without writing it")
         manifest = self._client.wait_for_manifest(self._image_id, PATIENCE)
@@ -121,7 +133,7 @@ def _configure(folder: Path) -> cfg.ConfigOpts:
     conf = config.load([str(empty)], overrides)
     quiet = ["manifest_service=WARN", "notifications=WARN", "glance_store=WARN"]
     conf.set_override("default_log_levels", [*conf.default_log_levels, *quiet])
-    log.setup(conf, config.PROJECT)
+    begin_to_log(conf)
     return conf
 
 

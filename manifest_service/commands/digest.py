@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from manifest_service.commands.printing import checksum_line, printable
+from manifest_service.commands.progress import Progress, progress_bar
 from manifest_service.digests import algorithms as known
 from manifest_service.digests import engine
+from manifest_service.digests.bmap import BlockMap
 from manifest_service.disks.formats import detect_format
-from manifest_service.disks.opening import open_disk
+from manifest_service.disks.limits import DEFAULT_LIMITS
+from manifest_service.disks.opening import open_image
 from manifest_service.disks.source import FileSource
 from manifest_service.errors import ComputationFailed, ImageRefused, ManifestServiceError
 
 EXIT_ALL_READY = 0
 EXIT_FAILED = 1
 EXIT_REFUSED = 3
+
+_BLOCK_MAP_RANGES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class FileResult:
     digests: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     error: ManifestServiceError | None = None
+    block_map: BlockMap | None = None
 
     @property
     def status(self) -> str:
@@ -58,55 +63,60 @@ class FileResult:
 
 @click.command("digest")
 @click.option("--algorithm", "-a", "algorithms", multiple=True, metavar="A", help="sha256 (default), sha512, blake3, …")
+@click.option("--format", "disk_format", metavar="F", help="What the files are said to be; by default, what they are.")
+@click.option("--bmap", "bmap", type=click.File("w", lazy=True), help="Also write the disk's block map to this file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line and file.")
-@click.argument("files", nargs=-1, required=True, type=click.Path(), metavar="FILE...")
-def command(algorithms: Sequence[str], as_json: bool, files: Sequence[str]) -> None:
+@click.argument("files", nargs=-1, required=True, type=click.Path(readable=False), metavar="FILE...")
+def command(
+    algorithms: Sequence[str], disk_format: str | None, bmap: TextIO | None, as_json: bool, files: Sequence[str]
+) -> None:
     """Compute digests of the disks in image FILEs, as `qemu-img convert -O raw` would write them.
 
     Exit code: 0 all are ready, 3 something was refused, 2 usage, 1 anything else.
     """
     wanted = known.check(algorithms or [known.DEFAULT_ALGORITHM])
+    if bmap is not None and len(files) > 1:
+        raise click.UsageError("--bmap is for one FILE")
     results: list[FileResult] = []
-    with _progress_bar() as bar:
-        for file in files:
-            result = digest_file(file, wanted, bar)
-            results.append(result)
-            _print(result, as_json=as_json, label_algorithm=len(wanted) > 1)
+    bar = progress_bar()
+    for file in files:
+        result = digest_file(file, disk_format, wanted, bar, block_map_ranges=_BLOCK_MAP_RANGES if bmap else 0)
+        results.append(result)
+        if bmap is not None and result.block_map is not None:
+            bmap.write(result.block_map.as_xml())
+        _print(result, as_json=as_json, label_algorithm=len(wanted) > 1)
     sys.exit(_exit_code(results))
 
 
-def digest_file(file: str, algorithms: Iterable[str], bar: Progress) -> FileResult:
-    """Compute one file's digests; what is wrong with it is part of the result."""
-    disk_format = None
-    task = bar.add_task(_printable(file), total=None)
+def digest_file(
+    file: str, claimed: str | None, algorithms: Iterable[str], bar: Progress, *, block_map_ranges: int = 0
+) -> FileResult:
+    """Compute one file's digests; what is wrong with it is part of the result.
+
+    claimed: its format as Glance would have it; None to go by its content.
+    """
+    disk_format = claimed
+    bar.begin(printable(file))
     try:
         with FileSource.open(file) as source:
-            disk_format = detect_format(source)
-            disk = open_disk(source, disk_format)
-            computed = engine.compute(
-                disk, source, algorithms, progress=lambda done, total: bar.update(task, completed=done, total=total)
-            )
+            disk_format = claimed or detect_format(source)
+            with open_image(source, disk_format, DEFAULT_LIMITS, tempfile.gettempdir(), bar.refresh) as image:
+                computed = engine.compute(
+                    image.disk, image.source, algorithms, block_map_ranges=block_map_ranges, progress=bar.update
+                )
             source.verify_unchanged()
     except (ImageRefused, ComputationFailed) as error:
         return FileResult(file, disk_format, error=error)
     finally:
-        bar.remove_task(task)
-    return FileResult(file, disk_format, computed.virtual_size, dict(computed.digests), computed.warnings)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """A bar on stderr where that is a terminal; nothing otherwise."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+        bar.end()
+    return FileResult(
+        file,
+        disk_format,
+        computed.virtual_size,
+        dict(computed.digests),
+        computed.warnings,
+        block_map=computed.block_map,
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield bar
 
 
 def _print(result: FileResult, *, as_json: bool, label_algorithm: bool) -> None:
@@ -114,7 +124,7 @@ def _print(result: FileResult, *, as_json: bool, label_algorithm: bool) -> None:
     if as_json:
         click.echo(json.dumps(result.as_json()))
         return
-    name = _printable(result.file)
+    name = printable(result.file)
     if result.error is not None:
         click.echo(f"{name}: {result.status}: {result.error}", err=True)
         if result.status == "refused" and result.error.next_step:
@@ -122,13 +132,11 @@ def _print(result: FileResult, *, as_json: bool, label_algorithm: bool) -> None:
     for warning in result.warnings:
         click.echo(f"{name}: warning: {warning}", err=True)
     for algorithm, value in result.digests.items():
-        click.echo(f"{algorithm.upper()} ({name}) = {value}" if label_algorithm else f"{value}  {name}")
-
-
-def _printable(name: str) -> str:
-    """A file's name with nothing in it that a terminal would obey; bytes that are no text show as escapes."""
-    text = name.encode("utf-8", "backslashreplace").decode()
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+        if label_algorithm:
+            click.echo(f"{algorithm.upper()} ({name}) = {value}")
+        else:
+            # On a terminal, for eyes; otherwise for `sha256sum -c`, which needs the very bytes of the name.
+            click.echo(checksum_line(value, name if sys.stdout.isatty() else result.file))
 
 
 def _exit_code(results: Iterable[FileResult]) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -85,9 +87,16 @@ def main() -> None:
     """Console script."""
     # futurist, which oslo.messaging needs, imports eventlet where it is installed; we use threads.
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    if sys.stdout is None or sys.stderr is None:
+        sys.exit(EXIT_ERROR)  # They were closed: nobody would learn anything.
     try:
         group(prog_name="manifest-service")
     except BrokenPipeError:
         # Whoever read our output has gone, as `| head` does.
         sys.stderr.close()
         sys.exit(EXIT_ERROR)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        click.echo(f"manifest-service: output-failed: the output cannot be written: {error.strerror}", err=True)
+        os._exit(EXIT_ERROR)  # An ordinary exit would try to write the rest once more.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -43,8 +44,15 @@ def config_option(function: Function) -> Function:
 def load_config(config_files: Sequence[str]) -> cfg.ConfigOpts:
     """Read the configuration and begin to log as it says. Raises UsageError."""
     conf = config.load(config_files)
-    log.setup(conf, config.PROJECT)
+    begin_to_log(conf)
     return conf
+
+
+def begin_to_log(conf: cfg.ConfigOpts) -> None:
+    """Log where the configuration says; by default to stderr, since results go to stdout."""
+    if not (conf.log_file or conf.log_dir):
+        conf.set_default("use_stderr", True)
+    log.setup(conf, config.PROJECT)
 
 
 def open_database(conf: cfg.ConfigOpts) -> Database:
@@ -64,18 +72,51 @@ def connect_database(conf: cfg.ConfigOpts) -> Database:
 
 
 def make_worker_pool(conf: cfg.ConfigOpts, database: Database, stores: ImageStores) -> WorkerPool:
-    """The workers of one process, as [worker], [digests] and [limits] say. Raises UsageError for unknown algorithms."""
+    """The workers of one process, as [worker], [digests] and [limits] say. Raises UsageError for bad algorithms."""
     settings = WorkerSettings(
         poll_interval=conf.worker.poll_interval,
         lease=conf.worker.lease,
         max_attempts=conf.worker.max_attempts,
         retry_delay=conf.worker.retry_delay,
         computation=ComputationSettings(
-            algorithms=algorithms.check(conf.digests.algorithms),
-            limits=replace(DEFAULT_LIMITS, virtual_size=conf.limits.virtual_size),
+            algorithms=_algorithms(conf),
+            limits=replace(
+                DEFAULT_LIMITS,
+                virtual_size=conf.limits.virtual_size,
+                conversion_memory=conf.limits.conversion_memory,
+                conversion_time=conf.limits.conversion_time,
+                scratch_size=conf.limits.scratch_size,
+            ),
             time_limit=conf.limits.computation_time,
+            scratch_folder=_scratch_folder(conf),
+            block_map_ranges=conf.digests.block_map_ranges,
+            flat_virtual_size=conf.digests.flat_virtual_size,
         ),
     )
     return WorkerPool(
         [Worker(database, stores, settings, __version__, number) for number in range(conf.worker.concurrency)]
     )
+
+
+def _algorithms(conf: cfg.ConfigOpts) -> Sequence[str]:
+    names = algorithms.check(conf.digests.algorithms)
+    if not names:
+        raise UsageError("no-algorithm", "[digests] algorithms is empty; sha256 is the usual one")
+    if conf.digests.flat_virtual_size is not None and not set(names) & set(algorithms.sparse()):
+        raise UsageError(
+            "no-algorithm",
+            "[digests] flat_virtual_size leaves larger disks without any digest: [digests] algorithms has only flat"
+            f" ones; add one of {', '.join(algorithms.sparse())}",
+        )
+    return names
+
+
+def _scratch_folder(conf: cfg.ConfigOpts) -> str:
+    folder = Path(conf.scratch_path or Path(conf.state_path) / "scratch")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            "bad-configuration", f"the folder of [DEFAULT] scratch_path cannot be made: {error.strerror}"
+        ) from error
+    return str(folder)

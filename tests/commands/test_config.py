@@ -9,6 +9,8 @@ from manifest_service import config
 from manifest_service.errors import UsageError
 from tests.servers.service import EXECUTABLE
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -33,6 +35,8 @@ def test_the_example_can_be_read() -> None:
     [
         ("[worker]\nlease = soon\n", "lease"),
         ("[worker]\nlease = 0\n", "lease"),
+        ("[worker]\nlease = nan\n", "lease is nan"),
+        ("[limits]\ncomputation_time = inf\n", "computation_time"),
         ("[api]\nauth_strategy = magic\n", "auth_strategy"),
         ("no section", "section"),
     ],
@@ -51,6 +55,8 @@ def test_a_mistake_is_told_with_its_place(text: str, told: str, tmp_path: Path) 
     ("arguments", "code"),
     [
         (["worker", "--config-file", "/no/such.conf"], "bad-configuration"),
+        (["worker", "--config-file", "/"], "bad-configuration"),
+        (["worker", "--config-file", "/dev/null/x"], "bad-configuration"),
         (["listener"], "schema-not-current"),
         (["api"], "schema-not-current"),
         (["--config-file", "/no/such.conf", "api"], "bad-configuration"),
@@ -79,3 +85,43 @@ def test_the_listener_needs_a_broker(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "no broker is configured: set [DEFAULT] transport_url" in done.stderr
+
+
+@pytest.mark.parametrize("digests", ["algorithms =", "algorithms = sha257", "flat_virtual_size = 1\nalgorithms = md5"])
+def test_a_worker_without_a_digest_to_compute_does_not_start(digests: str, tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    file = tmp_path / "worker.conf"
+    file.write_text(f"[digests]\n{digests}\n")
+    subprocess.run([EXECUTABLE, "db", "upgrade"], env=environment, check=True, capture_output=True)
+
+    command = [str(EXECUTABLE), "worker", "--config-file", str(file)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 2
+    assert "-algorithm: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "code"),
+    [
+        ("[database]\nconnection = sqlite:////sys/manifests.sqlite", "bad-configuration"),
+        ("[database]\nconnection = sqlite:////proc/version", "bad-configuration"),
+        ("[database]\nconnection = postgresql+psycopg://u:SECRET@127.0.0.1:port/x", "bad-configuration"),
+        ("[DEFAULT]\ntransport_url = rabbit://u:SECRET/x@127.0.0.1:1/", "bad-configuration"),
+        ("[DEFAULT]\ntransport_url = rabbit://u:SECRET@127.0.0.1:port/", "bad-configuration"),
+        ("[DEFAULT]\ntransport_url = kafka://u:SECRET@127.0.0.1:1/", "not-installed"),
+    ],
+)
+def test_a_place_that_is_none_is_told_without_the_password(option: str, code: str, tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    file = tmp_path / "listener.conf"
+    file.write_text(option)
+    subprocess.run([EXECUTABLE, "db", "upgrade"], env=environment, check=True, capture_output=True)
+
+    command = [str(EXECUTABLE), "listener", "--config-file", str(file)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+    assert f"manifest-service: {code}: " in done.stderr
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "SECRET" not in done.stderr + done.stdout

@@ -10,6 +10,8 @@ import pytest
 from tests import qemu
 from tests.servers.service import EXECUTABLE
 
+pytestmark = pytest.mark.slow
+
 
 def digest(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([EXECUTABLE, "digest", *arguments], capture_output=True, text=True, check=False, timeout=60)
@@ -86,3 +88,78 @@ def test_a_name_cannot_steer_the_terminal(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "\x1b" not in done.stderr
     assert "\\x1b[31mred\\n" in done.stderr
+
+
+def test_names_are_escaped_as_sha256sum_does(tmp_path: Path) -> None:
+    names = ["line\nbreak", "back\\slash", "car\rriage", "plain"]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+
+    ours = subprocess.run([EXECUTABLE, "digest", *names], cwd=tmp_path, capture_output=True, check=True)
+    theirs = subprocess.run(["sha256sum", *names], cwd=tmp_path, capture_output=True, check=True)
+
+    assert ours.stdout == theirs.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not read a file")
+def test_a_file_that_may_not_be_read_does_not_keep_the_others_from_being_computed(tmp_path: Path) -> None:
+    good, secret = tmp_path / "good", tmp_path / "secret"
+    good.write_bytes(b"good")
+    secret.write_bytes(b"secret")
+    secret.chmod(0)
+
+    # Even root may not read it without this capability.
+    without = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"]
+    done = subprocess.run(
+        [*without, EXECUTABLE, "digest", "--json", good, secret], capture_output=True, text=True, check=False
+    )
+
+    statuses = [json.loads(line)["status"] for line in done.stdout.splitlines()]
+    assert (statuses, done.returncode) == (["ready", "failed"], 1)
+
+
+@pytest.mark.parametrize("target", ["/dev/full", None])
+def test_output_that_cannot_be_written_is_an_error(tmp_path: Path, target: str | None) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    redirection = ">&-" if target is None else f">{target}"
+
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" digest file {redirection}', EXECUTABLE],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_the_block_map_goes_to_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 5000)
+
+    subprocess.run([EXECUTABLE, "digest", "--bmap", "map", "file"], cwd=tmp_path, capture_output=True, check=True)
+
+    assert "<ImageSize> 5000 </ImageSize>" in (tmp_path / "map").read_text()
+
+
+def test_one_block_map_is_not_for_several_files(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [EXECUTABLE, "digest", "--bmap", "map", "a", "b"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert "--bmap is for one FILE" in done.stderr
+
+
+def test_a_bar_is_shown_on_a_terminal_and_gone_before_the_result(image: Path) -> None:
+    ours, terminal = os.openpty()
+    with subprocess.Popen([EXECUTABLE, "digest", image], stdout=subprocess.PIPE, stderr=terminal, text=True) as process:
+        os.close(terminal)
+        assert process.stdout is not None
+        assert process.stdout.read().endswith(f"  {image}\n")
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+
+    assert image.name in shown
+    assert shown.endswith("\x1b[2K")  # the bar's line is erased last

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ import requests
 from manifest_service.commands import conversion
 from tests import qemu
 from tests.servers.service import EXECUTABLE, ServeProcess
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 DEMO_IMAGE = ROOT / "manifest_service" / "commands" / "demo.qcow2"
@@ -38,7 +41,7 @@ def test_try_gives_a_running_service_an_image(serve: ServeProcess, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     manifest = json.loads(done.stdout)
     assert (manifest["status"], manifest["virtual_size"]) == ("ready", 5 << 20)
-    assert manifest["digests"] == {"sha256": qemu.sha256_of_disk(image)}
+    assert manifest["digests"]["sha256"] == qemu.sha256_of_disk(image)
     assert sorted(manifest["source"]["checksums"]) == ["md5", "sha512"]
     served = requests.get(f"{serve.url}/v1/manifests/{manifest['image_id']}", timeout=10).json()
     assert served == manifest
@@ -69,6 +72,68 @@ def test_try_without_a_service_says_what_to_start(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "service-away" in done.stderr
     assert "start `manifest-service serve`" in done.stderr
+
+
+def test_try_stores_nothing_where_nobody_answers(tmp_path: Path) -> None:
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    subprocess.run(
+        [EXECUTABLE, "try", "--url", "http://127.0.0.1:9", DEMO_IMAGE],
+        env=environment,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_file_whose_name_is_no_text_can_be_tried(serve: ServeProcess, tmp_path: Path) -> None:
+    image = Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xff\x1b[31mame"))
+    image.write_bytes(b"raw")
+
+    done = try_image(serve, "--json", image)
+
+    assert json.loads(done.stdout)["name"] == r"n\udcff\x1b[31mame"
+
+
+def test_a_broker_that_is_away_keeps_nobody_else_from_starting(tmp_path: Path) -> None:
+    options = {"DEFAULT": {"state_path": tmp_path / "state", "transport_url": "rabbit://guest:guest@127.0.0.1:9/"}}
+    with ServeProcess(tmp_path / "serve", options) as process:
+        done = try_image(process, "--json", DEMO_IMAGE)
+
+    assert json.loads(done.stdout)["status"] == "ready"
+
+
+@pytest.mark.parametrize("content", [b"x", b"odd number of bytes" * 777])
+def test_the_demo_tells_its_story_with_any_raw_image(tmp_path: Path, content: bytes) -> None:
+    image = tmp_path / "image\nname"
+    image.write_bytes(content)
+
+    done = subprocess.run([EXECUTABLE, "demo", image], capture_output=True, text=True, check=False, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    assert r"image\nname, a raw" in done.stdout
+
+
+def test_the_demo_needs_a_byte_to_flip(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+
+    done = subprocess.run(
+        [EXECUTABLE, "demo", tmp_path / "empty"], capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert (done.returncode, "empty-image" in done.stderr) == (2, True)
+
+
+def test_a_demo_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([EXECUTABLE, "demo"], env=environment, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        assert "1. Upload" in demo.stdout.readline()
+        demo.terminate()
+
+    assert demo.returncode == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_second_service_on_the_same_address_says_so(serve: ServeProcess) -> None:
