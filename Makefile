@@ -4,7 +4,9 @@
 #   make demo [IMAGE=file]   watch an image go from upload to verdict, with everything in one process
 #   make serve               run the service with its embedded default configuration
 #   make test                everything: lint, then all tests, with private RabbitMQ, PostgreSQL, MariaDB and Glance
-#   make test-fast           the tests that need no server; less than a minute
+#   make test-fast           tests that need no server and start few processes; less than a minute
+#   make fuzz                search for images that we read otherwise than qemu-img, until Ctrl-C or a find
+#   make bench               measure against our peers, and write docs/performance.md; half an hour, some GiB of cache
 #   make lint                ruff and mypy
 #   make install             only the environment
 #   make clean               remove what these commands made, except what `serve` keeps in .state/
@@ -19,7 +21,7 @@ PIP_INSTALL := $(BIN)/pip install -qq --disable-pip-version-check -c constraints
 PROGRAMS := qemu-img=qemu-utils fsverity=fsverity bmaptool=bmap-tools mkfs.ext4=e2fsprogs
 SERVERS := rabbitmq-server=rabbitmq-server initdb=postgresql mariadbd=mariadb-server
 
-.PHONY: help demo serve test test-fast lint install clean
+.PHONY: help demo serve test test-fast fuzz bench lint install clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -38,7 +40,15 @@ test: lint
 
 test-fast: .venv/for-development
 	@tools/install-packages $(PROGRAMS)
-	$(BIN)/pytest -m "not servers"
+	$(BIN)/pytest -m "not servers and not slow"
+
+fuzz: .venv/for-development
+	@tools/install-packages $(PROGRAMS)
+	$(BIN)/python -m tests.fuzz
+
+bench: .venv/for-development
+	@tools/install-packages $(PROGRAMS) nbdcopy=libnbd-bin openssl=openssl
+	$(BIN)/python -m tests.bench
 
 lint: .venv/for-development
 	$(BIN)/ruff check
