@@ -12,7 +12,7 @@ from manifest_service.digests.algorithms import Consumer
 from manifest_service.disks.buffers import Buffer
 from manifest_service.disks.runs import Zeros
 
-_QUEUED = 6
+_QUEUED = 12
 """Pieces that wait for one consumer at most."""
 
 

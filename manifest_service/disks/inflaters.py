@@ -1,13 +1,10 @@
-"""Those who inflate batches: threads, each of which gets a child process once an image proves to be worth one."""
+"""Those who inflate batches: this process for a small image, child processes once an image proves to be worth them."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import count
-from queue import Empty, SimpleQueue
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 from manifest_service.disks.buffers import Buffer, SharedMemory
 from manifest_service.disks.inflation import ANSWER, BrokenCluster, ClusterBatch
@@ -17,53 +14,80 @@ _WITHOUT_CHILDREN = 8
 """Batches of an image that are inflated in this process. To start a child takes as long as these do."""
 
 
+class Inflation(Protocol):
+    """A batch that is being inflated."""
+
+    def result(self) -> Buffer:
+        """Wait for the clusters; ask for the batches of one `Inflaters` in the order in which they were submitted.
+
+        Raises BrokenCluster, or ComputationFailed if a child process ended.
+        """
+        ...
+
+
 class Inflaters:
-    """Inflates batches side by side. Use `close` in any case: it ends threads and child processes."""
+    """Inflates batches side by side, for one thread. Use `close` in any case: it ends the child processes.
+
+    The children are given batches in turn, and each works through its own in order: the next one waits in the pipe
+    already when a batch is done, so that a child never waits for us.
+    """
 
     def __init__(self, memory: SharedMemory, memory_size: int, most: int) -> None:
         """memory: where all input and output buffers lie, and its size in bytes. most: batches at a time."""
         self._memory = memory
         self._memory_size = memory_size
-        self._executor = ThreadPoolExecutor(most, "inflate")
-        self._batches = count()
+        self._most = most
+        self._submitted = 0
         self._children: list[_Child] = []
-        self._idle: SimpleQueue[_Child] = SimpleQueue()
 
-    def submit(self, batch: ClusterBatch, data: Buffer, output: Buffer) -> Future[Buffer]:
-        """Inflate from `data`, which is released, to `output`, which the future gives.
+    def submit(self, batch: ClusterBatch, data: Buffer, output: Buffer) -> Inflation:
+        """Have a batch inflated from `data`, which is released when that is done, to `output`, which comes back.
 
-        The future raises BrokenCluster, or ComputationFailed if a child process ended.
+        Raises ComputationFailed if a child process ended.
         """
-        return self._executor.submit(self._inflate, next(self._batches), batch, data, output)
+        self._submitted += 1
+        if self._submitted <= _WITHOUT_CHILDREN:
+            return _InThisProcess(batch, data, output)
+        if len(self._children) < self._most:
+            self._children.append(_Child(self._memory, self._memory_size))
+        return self._children[self._submitted % len(self._children)].inflate(batch, data, output)
 
     def close(self) -> None:
-        """End threads and children; what they were asked for is not waited for."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        """End the children; what they were asked for is not waited for."""
         for child in self._children:
             child.close()
 
-    def _inflate(self, number: int, batch: ClusterBatch, data: Buffer, output: Buffer) -> Buffer:
-        if number < _WITHOUT_CHILDREN:
-            batch.inflate(data.view, output.memory)
-        else:
-            child = self._take_child()
-            child.inflate(batch, data, output)
-            self._idle.put(child)
-        data.release()
-        return output
 
-    def _take_child(self) -> _Child:
-        """An idle child, or one more: there are as many as threads at most, since a thread has one at a time."""
-        try:
-            return self._idle.get_nowait()
-        except Empty:
-            child = _Child(self._memory, self._memory_size)
-            self._children.append(child)
-            return child
+class _InThisProcess:
+    """Inflates when the result is asked for."""
+
+    def __init__(self, batch: ClusterBatch, data: Buffer, output: Buffer) -> None:
+        self._batch = batch
+        self._data = data
+        self._output = output
+
+    def result(self) -> Buffer:
+        self._batch.inflate(self._data.view, self._output.memory)
+        self._data.release()
+        return self._output
+
+
+class _InChild:
+    """Waits for the next answer of a child."""
+
+    def __init__(self, child: _Child, data: Buffer, output: Buffer) -> None:
+        self._child = child
+        self._data = data
+        self._output = output
+
+    def result(self) -> Buffer:
+        self._child.take_answer()
+        self._data.release()
+        return self._output
 
 
 class _Child:
-    """One child process, asked by one thread at a time."""
+    """One child process."""
 
     def __init__(self, memory: SharedMemory, memory_size: int) -> None:
         # -P: a folder that somebody else can write to must not provide our modules because we stand in it.
@@ -78,20 +102,20 @@ class _Child:
         self._requests = cast(BinaryIO, self._process.stdin)
         self._answers = cast(BinaryIO, self._process.stdout)
 
-    def inflate(self, batch: ClusterBatch, data: Buffer, output: Buffer) -> None:
-        """Have a batch inflated. Raises BrokenCluster, or ComputationFailed if the process ended."""
+    def inflate(self, batch: ClusterBatch, data: Buffer, output: Buffer) -> Inflation:
+        """Ask for a batch, after those that were asked for before."""
         try:
             self._requests.write(batch.to_request(data.offset, data.length, output.offset))
             self._requests.flush()
-            answer = self._answers.read(ANSWER.size)
         except BrokenPipeError:
-            answer = b""
+            raise self._has_ended() from None
+        return _InChild(self, data, output)
+
+    def take_answer(self) -> None:
+        """Wait for the oldest batch that was not answered yet."""
+        answer = self._answers.read(ANSWER.size)
         if len(answer) != ANSWER.size:
-            raise ComputationFailed(
-                FailureCode.INTERNAL_ERROR,
-                f"a process that inflates clusters ended with exit code {self._process.wait()}",
-                retriable=True,
-            )
+            raise self._has_ended()
         index, length = ANSWER.unpack(answer)
         if index >= 0:
             raise BrokenCluster(index, self._answers.read(length).decode())
@@ -100,3 +124,10 @@ class _Child:
         """End the process, whatever it is at."""
         self._process.kill()
         self._process.communicate()
+
+    def _has_ended(self) -> ComputationFailed:
+        return ComputationFailed(
+            FailureCode.INTERNAL_ERROR,
+            f"a process that inflates clusters ended with exit code {self._process.wait()}",
+            retriable=True,
+        )

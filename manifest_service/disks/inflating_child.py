@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from manifest_service.disks.inflation import ANSWER, HEADER, BrokenCluster, ClusterBatch
 
-_COLUMNS = 5
+_COLUMNS = 4
 
 
 def main(descriptor: int, size: int) -> None:

@@ -5,7 +5,7 @@ Threads alone do not do: after each small cluster, a thread waits for the interp
 
 A child reads requests on its standard input, one batch each, and answers on its standard output:
 
-    request   header | places | sizes | paddings | positions | lengths      arrays of 32-bit words, an item a cluster
+    request   header | places | sizes | paddings | positions      arrays of 32-bit words, an item a cluster
     answer    index of the broken cluster, or -1 | length of the sentence | sentence
 
 The compressed bytes and the room for the clusters lie in shared memory. A child ends when its standard input does.
@@ -18,7 +18,9 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from manifest_service.disks.qcow2.compression import ClusterError, decompressor
+from manifest_service.disks.qcow2.compression import ClusterError, Decompressor
+from manifest_service.disks.qcow2.deflate import inflater
+from manifest_service.disks.qcow2.zstd import ZstdDecompressor
 from manifest_service.disks.runs import CompressionMethod
 
 HEADER = struct.Struct("=B7xQQQQQ")
@@ -27,6 +29,12 @@ ANSWER = struct.Struct("=iI")
 
 _METHODS: tuple[CompressionMethod, ...] = ("zlib", "zstd")
 _WORD = "I"
+
+
+def decompressor(method: CompressionMethod, cluster_size: int, data: memoryview, output: memoryview) -> Decompressor:
+    """Make a decompressor of clusters of so many bytes. data, output: contiguous, and writable."""
+    make = inflater if method == "zlib" else ZstdDecompressor
+    return make(cluster_size, data, output)
 
 
 def _words() -> array[int]:
@@ -38,7 +46,7 @@ class ClusterBatch:
     """Compressed clusters of one image that are inflated together; an item of each array belongs to one cluster.
 
     places, sizes: where its compressed bytes lie in the input. paddings: how many of these, at the end, are not in the
-    file. positions, lengths: where its first bytes go in the output, and how many.
+    file. positions: where it goes in the output, which has room for it whole even where the disk ends inside of it.
     """
 
     method: CompressionMethod
@@ -47,26 +55,22 @@ class ClusterBatch:
     sizes: array[int] = field(default_factory=_words)
     paddings: array[int] = field(default_factory=_words)
     positions: array[int] = field(default_factory=_words)
-    lengths: array[int] = field(default_factory=_words)
 
     def inflate(self, data: memoryview, output: memoryview) -> None:
         """Inflate from `data` to their places in `output`. Raises BrokenCluster."""
-        decompress = decompressor(self.method)
-        size = self.cluster_size
-        clusters = zip(self.places, self.sizes, self.paddings, self.positions, self.lengths, strict=True)
-        for index, (place, packed, padding, position, length) in enumerate(clusters):
+        decompress = decompressor(self.method, self.cluster_size, data, output)
+        for index, cluster in enumerate(zip(self.places, self.sizes, self.paddings, self.positions, strict=True)):
             try:
-                cluster = decompress(data[place : place + packed], size, padding)
+                decompress(*cluster)
             except ClusterError as error:
                 raise BrokenCluster(index, str(error)) from error
-            output[position : position + length] = cluster if length == size else memoryview(cluster)[:length]
 
     def to_request(self, data_offset: int, data_length: int, output_offset: int) -> bytes:
         """The request to a child, for input and output that lie at these offsets of the shared memory."""
         method = _METHODS.index(self.method)
         header = HEADER.pack(method, self.cluster_size, data_offset, data_length, output_offset, len(self.places))
         return header + b"".join(
-            column.tobytes() for column in (self.places, self.sizes, self.paddings, self.positions, self.lengths)
+            column.tobytes() for column in (self.places, self.sizes, self.paddings, self.positions)
         )
 
     @classmethod

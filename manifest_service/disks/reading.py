@@ -6,7 +6,7 @@ compressed clusters are inflated side by side, and come out in guest order again
     runs ──> batches of about 1 MiB ──┬── read directly ──────────┬──> buffers and long zeros, in guest order
                                       └── read ──> inflate ───────┘
 
-Memory is bounded by the two pools of buffers, at worst (clusters of 2 MiB) about 70 MiB.
+Memory is bounded by what may wait in the line and with those who hash, at worst (clusters of 2 MiB) about 90 MiB.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -22,7 +21,7 @@ from operator import add
 
 from manifest_service.disks.buffers import Buffer, BufferPool, SharedMemory
 from manifest_service.disks.disk import Disk
-from manifest_service.disks.inflaters import Inflaters
+from manifest_service.disks.inflaters import Inflaters, Inflation
 from manifest_service.disks.inflation import BrokenCluster, ClusterBatch
 from manifest_service.disks.limits import KIB, MIB
 from manifest_service.disks.runs import Compressed, Run, Stored, Zeros
@@ -44,12 +43,17 @@ _LONG_ZEROS = 32 * KIB
 _MOST_INFLATING = 4
 """Batches that are inflated at a time, where there are so many cores."""
 
-_MOST_PENDING = 2 * _MOST_INFLATING
-_OUTPUTS = _MOST_PENDING + 6
+_MOST_PENDING = 16
+_MOST_PENDING_BYTES = _MOST_PENDING * _BATCH
+"""What waits in the line at most: enough that those who inflate have work while those who hash are behind, and the
+other way round. Both bounds hold, so that large clusters take no more memory than small ones."""
+
+_OUTPUTS = 2 * _MOST_PENDING
 """Beyond those in the line: one that is being filled, and some for those who hash."""
 _INPUTS = _MOST_PENDING + 1
 _INPUT_SIZE = 2 * _LARGEST_CLUSTER
 _MEMORY_SIZE = _OUTPUTS * _LARGEST_CLUSTER + _INPUTS * _INPUT_SIZE
+"""Bytes of address space; only what is ever filled takes memory."""
 
 
 @dataclass(slots=True)
@@ -69,14 +73,15 @@ class _Batch:
 class _Inflating:
     """A batch whose clusters are being inflated."""
 
-    future: Future[Buffer]
+    inflation: Inflation
     clusters: ClusterBatch
     offsets: list[int]
+    length: int
 
     def result(self) -> Buffer:
         """Wait for it. Raises ImageRefused for a cluster that does not inflate."""
         try:
-            return self.future.result()
+            return self.inflation.result()
         except BrokenCluster as broken:
             offset = self.offsets[broken.index]
             if self.clusters.paddings[broken.index]:
@@ -86,35 +91,54 @@ class _Inflating:
             raise ImageRefused(RefusalCode.CORRUPT_DATA, reason) from broken
 
 
+class _Line:
+    """Pieces in guest order, some of which are being inflated."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[Piece | _Inflating] = deque()
+        self._length = 0
+
+    def append(self, piece: Piece | _Inflating) -> None:
+        self._pieces.append(piece)
+        if isinstance(piece, _Inflating):
+            self._length += piece.length
+
+    def take_ready(self) -> Iterator[Piece]:
+        """Take the head as long as it need not be waited for, or more is pending than may be."""
+        while self._pieces and (self._is_full() or not isinstance(self._pieces[0], _Inflating)):
+            yield self._take()
+
+    def take_all(self) -> Iterator[Piece]:
+        while self._pieces:
+            yield self._take()
+
+    def _is_full(self) -> bool:
+        return len(self._pieces) > _MOST_PENDING or self._length > _MOST_PENDING_BYTES
+
+    def _take(self) -> Piece:
+        head = self._pieces.popleft()
+        if not isinstance(head, _Inflating):
+            return head
+        self._length -= head.length
+        return head.result()
+
+
 def read_disk(disk: Disk, source: Source) -> Generator[Piece, None, None]:
     """Read a disk from beginning to end.
 
     source: the source that the disk was opened from; only the calling thread reads it. Close the generator if it is
-        not exhausted: that ends its threads.
+        not exhausted: that ends the child processes.
     Raises ImageRefused for what is found broken on the way, ComputationFailed if the source cannot be read.
     """
-    pending: deque[Piece | _Inflating] = deque()
+    line = _Line()
     with closing(_Assembler(source)) as assembler:
         for run in disk.runs():
             for piece in assembler.add(run):
-                pending.append(piece)
-                yield from _ready(pending, _MOST_PENDING)
-        pending.extend(assembler.complete())
-        yield from _ready(pending, 0)
-
-
-def _ready(pending: deque[Piece | _Inflating], most_pending: int) -> Iterator[Piece]:
-    """Give what is done at the head of the line; wait only where the line is longer than `most_pending`."""
-    while pending:
-        head = pending[0]
-        if isinstance(head, _Inflating):
-            if len(pending) <= most_pending and not head.future.done():
-                return
-            pending.popleft()
-            yield head.result()
-        else:
-            pending.popleft()
-            yield head
+                line.append(piece)
+                yield from line.take_ready()
+        for piece in assembler.complete():
+            line.append(piece)
+        yield from line.take_all()
 
 
 class _Assembler:
@@ -195,7 +219,8 @@ class _Assembler:
                 yield from self.complete()
                 continue
             first = end
-            if output.length >= _BATCH:
+            # The rest of a cluster that is not whole lies behind what the batch holds: nothing may follow there.
+            if output.length >= _BATCH or run.length < end * run.cluster_size:
                 yield from self.complete()
 
     def _add_clusters(self, run: Compressed, first: int, end: int) -> bool:
@@ -212,8 +237,6 @@ class _Assembler:
         batch.compressed_size += sum(sizes)
         batch.clusters.sizes.extend(sizes)
         batch.clusters.positions.extend(range(start, start + length, run.cluster_size))
-        batch.clusters.lengths.extend(repeat(run.cluster_size, end - first))
-        batch.clusters.lengths[-1] -= (end - first) * run.cluster_size - length
         batch.output.length += length
         return True
 
@@ -224,7 +247,8 @@ class _Assembler:
         if self._inflaters is None:
             most = min(_MOST_INFLATING, len(os.sched_getaffinity(0)))
             self._inflaters = Inflaters(self._memory, _MEMORY_SIZE, most)
-        return _Inflating(self._inflaters.submit(clusters, data, batch.output), clusters, batch.offsets)
+        inflation = self._inflaters.submit(clusters, data, batch.output)
+        return _Inflating(inflation, clusters, batch.offsets, batch.output.length)
 
     def _read_compressed(self, offsets: list[int], clusters: ClusterBatch, data: Buffer) -> None:
         """Read compressed clusters into `data`, and note where each begins there.

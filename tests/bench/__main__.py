@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     """Measure the images that were asked for; with all of them, write the page."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure against our peers.")
     parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(image.name for image in IMAGES)}")
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each command, in turn with the others")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each command, in turn with the others")
     parser.add_argument("--quick", action="store_true", help="only ourselves and the hash alone")
     given = parser.parse_args(arguments)
     chosen = [image for image in IMAGES if not given.images or image.name in given.images]

@@ -21,7 +21,7 @@ ROOT_SIZE = 4 * GIB
 ROOT_CONTENT = 2 * GIB
 """About how many bytes of files are in it."""
 FULL_SIZE = 2 * GIB
-DENSE_SIZE = 1 * GIB
+DENSE_SIZE = 2 * GIB
 SPARSE_SIZE = 100 * GIB
 SPARSE_PIECE = 256 * 1024
 SPARSE_PIECES = 800

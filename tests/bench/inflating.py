@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from manifest_service.disks.inflation import decompressor
 from manifest_service.disks.opening import open_disk
-from manifest_service.disks.qcow2.compression import decompressor
 from manifest_service.disks.runs import Compressed
 from manifest_service.disks.source import FileSource, Source, read_padded
 
@@ -32,12 +32,17 @@ def _stretches(source: Source) -> Iterator[Stretch]:
         if not isinstance(run, Compressed):
             yield Stretch(run.length, 0.0)
             continue
-        decompress = decompressor(run.method)
-        clusters = zip(run.offsets, run.sizes, strict=True)
-        packed = [memoryview(read_padded(source, offset, size)) for offset, size in clusters]
+        data = bytearray()
+        clusters = []
+        for offset, size in zip(run.offsets, run.sizes, strict=True):
+            clusters.append((len(data), size, 0, 0))
+            data += read_padded(source, offset, size)
+        decompress = decompressor(
+            run.method, run.cluster_size, memoryview(data), memoryview(bytearray(run.cluster_size))
+        )
         start = time.thread_time()
-        for data in packed:
-            decompress(data, run.cluster_size, 0)
+        for cluster in clusters:
+            decompress(*cluster)
         yield Stretch(run.length, time.thread_time() - start)
 
 

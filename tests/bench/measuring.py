@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_LOOKS = 0.1
-"""Seconds between two looks at the memory of the processes."""
+_LOOKS = 0.25
+"""Seconds between two looks at the memory of the processes, which take some milliseconds each."""
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,70 @@
 import random
 import tracemalloc
 import zlib
+from collections.abc import Callable
 
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manifest_service.disks.qcow2.compression import ClusterError, decompressor
+from manifest_service.disks.inflation import decompressor
+from manifest_service.disks.qcow2 import deflate as deflating
+from manifest_service.disks.qcow2.compression import ClusterError, Decompressor
+from manifest_service.disks.qcow2.zstd import ZstdDecompressor
 from manifest_service.disks.runs import CompressionMethod
 from tests.disks.catalogue.case import CLUSTER, TEXT
 from tests.disks.qcow2_writer import deflate
 
 
 def _expand(method: CompressionMethod, stream: bytes, size: int, padding: int = 0) -> bytes:
-    return bytes(decompressor(method)(memoryview(stream + bytes(padding)), size, padding))
+    """Decompress what stands between other bytes, to a place between other bytes, which must stay as they are.
+
+    zlib's streams are given to both interfaces of zlib-ng, which must agree.
+    """
+    before, after = b"before", b"behind"
+    data = memoryview(bytearray(before + stream + bytes(padding) + after))
+    makers: list[Callable[[int, memoryview, memoryview], Decompressor]]
+    makers = [deflating.BindingInflater, _native_inflater] if method == "zlib" else [ZstdDecompressor]
+    results: set[bytes | str] = set()
+    for make in makers:
+        output = bytearray(before + bytes(size) + after)
+        decompress = make(size, data, memoryview(output))
+        try:
+            decompress(len(before), len(stream) + padding, padding, len(before))
+        except ClusterError as error:
+            results.add(str(error))
+        else:
+            results.add(bytes(output[len(before) : -len(after)]))
+        assert output.startswith(before)
+        assert output.endswith(after)
+    (result,) = results
+    if isinstance(result, str):
+        raise ClusterError(result)
+    return result
+
+
+def _native_inflater(size: int, data: memoryview, output: memoryview) -> Decompressor:
+    library = deflating.native_library()
+    assert library is not None, "the wheel of zlib-ng no longer exports its C interface"
+    return deflating.NativeInflater(library, size, data, output)
+
+
+def test_without_the_c_interface_the_python_interface_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deflating, "native_library", lambda: None)
+    data, output = memoryview(bytearray(deflate(TEXT))), memoryview(bytearray(len(TEXT)))
+    decompress = decompressor("zlib", len(TEXT), data, output)
+    decompress(0, len(data), 0, 0)
+    assert isinstance(decompress, deflating.BindingInflater)
+    assert output == TEXT
+
+
+@pytest.mark.parametrize("place", [(1, 0), (0, 1)])
+def test_nothing_is_written_or_read_outside_of_the_buffers(place: tuple[int, int]) -> None:
+    data, output = memoryview(bytearray(deflate(TEXT))), memoryview(bytearray(len(TEXT)))
+    decompress = _native_inflater(len(TEXT), data, output)
+    with pytest.raises(IndexError):
+        decompress(place[0], len(data), 0, place[1])
 
 
 def _zlib_expands(stream: bytes, size: int) -> bytes | None:

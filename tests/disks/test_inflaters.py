@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def _clusters(count: int, packed: bytes) -> list[Run]:
 
 def _children() -> list[int]:
     """Process ids of the children of this process that inflate."""
-    # Each thread of ours lists the children that it started.
+    # Each thread lists the children that it started.
     lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
     return [int(child) for listed in lists for child in listed.split() if _inflates(child)]
 
@@ -42,7 +43,7 @@ def _inflates(child: str) -> bool:
         return False
 
 
-def _read_until_children(pieces: list[Run], source: BytesSource) -> tuple[object, list[int]]:
+def _read_until_children(pieces: list[Run], source: BytesSource) -> tuple[Generator[Piece, None, None], list[int]]:
     reading = read_disk(MappedDisk(pieces), source)
     for piece in reading:
         _release(piece)
@@ -54,6 +55,22 @@ def _read_until_children(pieces: list[Run], source: BytesSource) -> tuple[object
 def _release(piece: Piece) -> None:
     if hasattr(piece, "release"):
         piece.release()
+
+
+def test_closing_early_ends_the_children() -> None:
+    packed = deflate(b"x" * CLUSTER)
+    reading, children = _read_until_children(_clusters(100 * MANY, packed), BytesSource(packed))
+    assert children
+    reading.close()
+    assert not _children()
+
+
+def test_a_failure_among_the_tables_ends_the_children() -> None:
+    packed = deflate(b"x" * CLUSTER)
+    disk = MappedDisk(_clusters(MANY, packed), failure=RuntimeError("tables"))
+    with pytest.raises(RuntimeError, match="tables"):
+        read_all(disk, BytesSource(packed))
+    assert not _children()
 
 
 def test_children_give_what_this_process_gives() -> None:
@@ -134,7 +151,7 @@ def test_children_of_a_process_that_is_killed_end_by_themselves() -> None:
 
 def test_a_batch_survives_the_way_to_a_child() -> None:
     batch = ClusterBatch("zstd", CLUSTER)
-    for column in (batch.places, batch.sizes, batch.paddings, batch.positions, batch.lengths):
+    for column in (batch.places, batch.sizes, batch.paddings, batch.positions):
         column.extend([1, 2, 3])
-    columns = (batch.places, batch.sizes, batch.paddings, batch.positions, batch.lengths)
+    columns = (batch.places, batch.sizes, batch.paddings, batch.positions)
     assert ClusterBatch.from_request(1, CLUSTER, columns) == batch
