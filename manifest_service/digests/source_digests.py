@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -31,12 +31,15 @@ class HashedSource:
     Use it as a context manager: leaving it ends its threads. It does not close the source that it wraps.
     """
 
-    def __init__(self, source: Source, algorithms: Iterable[str]) -> None:
+    def __init__(self, source: Source, algorithms: Iterable[str], tick: Callable[[], None] = lambda: None) -> None:
         """Wrap a source.
 
         algorithms: names of hashlib's hashes, or blake3. Raises UsageError for an unknown one.
+        tick: called often while bytes are hashed that nobody asked for: there may be many GiB of them. What it raises
+            ends that and is passed on.
         """
         self._source = source
+        self._tick = tick
         self._hashes = {name: known.new_digest(name) for name in known.check(algorithms)}
         self._fan_out = FanOut(self._hashes)
         self._buffers = BufferPool(_BUFFER, _BUFFERS)
@@ -73,6 +76,7 @@ class HashedSource:
 
     def _hash_up_to(self, end: int) -> None:
         while self._cursor < end:
+            self._tick()
             buffer = self._buffers.take()
             buffer.length = min(self._buffers.size, end - self._cursor)
             read_exactly(self._source, buffer.view, self._cursor)

@@ -65,25 +65,20 @@ def compute_manifest(
     Raises ImageRefused, or ComputationFailed: what the store holds is not what Glance recorded, or cannot be read.
     """
     disk_format = _require_disk_file(task)
-    deadline = time.monotonic() + settings.time_limit
-
-    def report(done: int, total: int) -> None:
-        if time.monotonic() > deadline:
-            reason = f"{done} of {total} bytes were done after {settings.time_limit:.0f} seconds"
-            raise ComputationFailed(FailureCode.TIME_LIMIT, reason, retriable=True)
-        progress(done, total)
-
+    watch = _Watch(settings.time_limit, progress)
     with sources.open(task.image_id) as source:
         _require_size(source, task.expected_size)
         algorithms = sorted(algorithm for algorithm in task.expected_checksums if algorithm in known.flat())
-        with HashedSource(source, algorithms or [UNRECORDED_CHECKSUM]) as hashed:
+        with HashedSource(source, algorithms or [UNRECORDED_CHECKSUM], watch.tick) as hashed:
             try:
-                with open_image(
-                    hashed, disk_format, settings.limits, settings.scratch_folder, lambda: report(0, 0)
-                ) as image:
+                with open_image(hashed, disk_format, settings.limits, settings.scratch_folder, watch.tick) as image:
                     wanted = settings.algorithms_for(image.disk.virtual_size)
                     disk_digests = compute(
-                        image.disk, image.source, wanted, block_map_ranges=settings.block_map_ranges, progress=report
+                        image.disk,
+                        image.source,
+                        wanted,
+                        block_map_ranges=settings.block_map_ranges,
+                        progress=watch.report,
                     )
             except ImageRefused:
                 # Damaged in the store or bad from the start? Only the second is the content's own fault.
@@ -101,6 +96,29 @@ def compute_manifest(
             warnings=(*disk_digests.warnings, *_left_out(settings, wanted), *_not_compared(task, algorithms)),
             block_map=None if disk_digests.block_map is None else disk_digests.block_map.as_xml(),
         )
+
+
+class _Watch:
+    """Passes progress on, and ends a computation that takes too long."""
+
+    def __init__(self, time_limit: float, progress: Callable[[int, int], None]) -> None:
+        """time_limit: seconds from now."""
+        self._time_limit = time_limit
+        self._deadline = time.monotonic() + time_limit
+        self._progress = progress
+        self._last = (0, 0)
+
+    def report(self, done: int, total: int) -> None:
+        """Take note of bytes done and total. Raises ComputationFailed (time-limit), and what the progress raises."""
+        self._last = (done, total)
+        if time.monotonic() > self._deadline:
+            reason = f"{done} of {total} bytes were done after {self._time_limit:.0f} seconds"
+            raise ComputationFailed(FailureCode.TIME_LIMIT, reason, retriable=True)
+        self._progress(done, total)
+
+    def tick(self) -> None:
+        """Time has gone by, and no more bytes are done. Raises as `report`."""
+        self.report(*self._last)
 
 
 def _left_out(settings: ComputationSettings, computed: Sequence[str]) -> Iterator[str]:

@@ -82,10 +82,7 @@ def finish_ready(session: Session, task: Task, computed: ComputedManifest, compu
     """
     now = database_now(session)
     manifest, image = _load_held(session, task)
-    if (manifest.expected_size, manifest.expected_checksums) != (
-        task.expected_size,
-        dict(task.expected_checksums),
-    ):
+    if _expects_other_data(manifest, task):
         give_back(session, task)
         return False
     _close_entry(session, task)

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,25 @@ def test_bytes_read_in_order_are_read_once() -> None:
             source.readinto(memoryview(bytearray(1000)), offset)
         assert source.finish()["sha512"] == hashlib.sha512(CONTENT).hexdigest()
     assert sum(length for _, length in inner.reads) == len(CONTENT)
+
+
+@pytest.mark.parametrize(
+    "read", [lambda source: source.finish(), lambda source: source.readinto(memoryview(b""), 4000)]
+)
+def test_bytes_that_nobody_asked_for_can_be_stopped(read: Callable[[HashedSource], object]) -> None:
+    """A refused image of 100 GiB, or one whose tables lie at its end: a worker that stops does not hash all of it."""
+
+    class StoppedError(Exception):
+        pass
+
+    def stop() -> None:
+        raise StoppedError
+
+    inner = BytesSource(CONTENT)
+    with HashedSource(inner, ["md5"], stop) as source, pytest.raises(StoppedError):
+        read(source)
+    assert not inner.reads
+    assert not _threads()
 
 
 def test_a_gap_is_read_before_what_follows_it() -> None:
