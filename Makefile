@@ -3,7 +3,7 @@
 #
 #   make demo [IMAGE=file]   watch an image go from upload to verdict, with everything in one process
 #   make serve               run the service with its embedded default configuration
-#   make test                everything: lint, then all tests, with private RabbitMQ, PostgreSQL, MariaDB and Glance
+#   make test                everything: lint, then all tests, with private RabbitMQ, PostgreSQL, MariaDB, Glance, Nova
 #   make test-fast           tests that need no server and start few processes; less than a minute
 #   make fuzz                search for images that we read otherwise than qemu-img, until Ctrl-C or a find
 #   make bench               measure against our peers, and write docs/performance.md; half an hour, some GiB of cache
@@ -35,7 +35,8 @@ serve: .venv/for-service
 
 test: lint
 	@tools/install-packages $(PROGRAMS) $(SERVERS)
-	@PYTHON=$(BIN)/python tools/make-glance-venv >/dev/null
+	@PYTHON=$(BIN)/python tools/make-test-venv glance >/dev/null
+	@PYTHON=$(BIN)/python tools/make-test-venv nova >/dev/null
 	$(BIN)/pytest
 
 test-fast: .venv/for-development

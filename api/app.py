@@ -13,7 +13,7 @@ from flask_openapi3.openapi import OpenAPI
 from oslo_config import cfg
 from werkzeug.exceptions import BadRequest
 
-from api import computations, lookups, manifests, pages, problems, versions
+from api import computations, lookups, manifests, pages, problems, verifications, versions
 from api.service import ApiService
 from manifest_service import __version__
 from manifest_service.manifests.database import Database
@@ -54,7 +54,7 @@ def create_app(conf: cfg.ConfigOpts, database: Database) -> Flask:
     app.before_request(_take_request_id)
     app.before_request(_require_json)
     app.after_request(_add_headers)
-    for resource in (versions, manifests, computations, lookups):
+    for resource in (versions, manifests, computations, lookups, verifications):
         app.register_api(resource.make_blueprint(service))
     app.register_blueprint(pages.make_blueprint(service))
     app.add_url_rule("/v1/openapi.json", "openapi", lambda: _as_described(app.api_doc))

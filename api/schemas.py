@@ -19,7 +19,8 @@ MAX_KEYS = 10000
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-def _storable(value: str) -> str:
+def storable(value: str) -> str:
+    """The text itself. Raises ValueError where no database of ours takes it."""
     if _UNSTORABLE.search(value):
         raise ValueError("holds a character that cannot be stored (NUL or half a surrogate pair)")
     return value
@@ -32,7 +33,7 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("is too far away to be a time in UTC") from None
 
 
-Text = Annotated[str, Field(max_length=255), AfterValidator(_storable)]
+Text = Annotated[str, Field(max_length=255), AfterValidator(storable)]
 Word = Annotated[str, Field(max_length=32, pattern=r"^[A-Za-z0-9._-]+$")]
 Hex = Annotated[str, Field(min_length=8, max_length=128, pattern=r"^[0-9a-f]+$")]
 DigestText = Annotated[

@@ -6,21 +6,28 @@ for one test. A test may kill a server: the next one that asks for it finds it s
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
+from api.app import create_app
+from api.server import ApiServer
+from manifest_service import config
 from manifest_service.manifests import schema
 from manifest_service.manifests.database import Database
+from tests.api.client import Client
 from tests.servers import programs
 from tests.servers.glance import Glance
 from tests.servers.mariadb import MariaDB
+from tests.servers.nova import NovaNode
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.rabbitmq import RabbitMQ
 
-_SERVER_FIXTURES = {"rabbitmq_server", "postgresql_server", "mariadb_server", "glance_server"}
+_SERVER_FIXTURES = {"rabbitmq_server", "postgresql_server", "mariadb_server", "glance_server", "nova_node"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -112,6 +119,12 @@ def glance_factory(rabbitmq: RabbitMQ, tmp_path_factory: pytest.TempPathFactory)
         server.stop()
 
 
+@pytest.fixture
+def nova_node(tmp_path: Path) -> NovaNode:
+    """A compute node whose `_base` is empty; each call starts Nova's own code, so it counts as a server."""
+    return NovaNode(tmp_path / "instances")
+
+
 @pytest.fixture(
     params=[
         "sqlite",
@@ -138,6 +151,48 @@ def database(database_url: str) -> Iterator[Database]:
     schema.upgrade(database)
     yield database
     database.close()
+
+
+@pytest.fixture
+def serve_api(tmp_path: Path) -> Iterator[Callable[..., Client]]:
+    """Starts APIs that end with the test: serve_api(database, page_limit=…)."""
+    running: list[tuple[ApiServer, threading.Thread]] = []
+
+    def start(database: Database, **api_options: Any) -> Client:
+        empty = tmp_path / "empty.conf"
+        empty.touch()
+        conf = config.load([str(empty)], [("api", name, value) for name, value in api_options.items()])
+        server = ApiServer(create_app(conf, database), "127.0.0.1", 0, threads=4, connection_limit=100)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        running.append((server, thread))
+        return Client(server.port)
+
+    yield start
+    for server, thread in running:
+        server.stop()
+        thread.join()
+
+
+@pytest.fixture
+def api(database: Database, serve_api: Callable[..., Client]) -> Client:
+    """The API over each kind of database."""
+    return serve_api(database)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Database]:
+    """A SQLite database with our tables."""
+    database = Database(f"sqlite:///{tmp_path}/local.sqlite")
+    schema.upgrade(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def local_api(local: Database, serve_api: Callable[..., Client]) -> Client:
+    """The API over SQLite, where the kind of database does not matter."""
+    return serve_api(local)
 
 
 @pytest.fixture(scope="session")

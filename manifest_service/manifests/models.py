@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from manifest_service.manifests.columns import CompressedText, RowNumber, UtcDateTime
@@ -146,3 +157,45 @@ class Event(Base):
     message_id: Mapped[str | None] = mapped_column(String(64), unique=True)
     """The notification's own id where it is recorded as such, so that a second delivery is not recorded twice."""
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Verification(Base):
+    """What a node said of one of its files at one moment. Only `is_latest` ever changes."""
+
+    __tablename__ = "verifications"
+    __table_args__ = (
+        # NULL equals nothing, so a node's file has one latest row and any number of others.
+        UniqueConstraint("node", "file_key", "is_latest"),
+        Index("ix_verifications_node_id", "node", "id"),
+        Index("ix_verifications_file_key_id", "file_key", "id"),
+        Index("ix_verifications_image_id_id", "image_id", "id"),
+        Index("ix_verifications_verdict_id", "verdict", "id"),
+        Index("ix_verifications_is_latest_id", "is_latest", "id"),
+        _MARIADB,
+    )
+
+    id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
+    """Order of arrival: what pages are cut by."""
+    report_id: Mapped[str] = mapped_column(String(36), unique=True)
+    """Made by the node, so that a report that is sent twice is recorded once."""
+    node: Mapped[str] = mapped_column(String(255))
+    file: Mapped[str] = mapped_column(Text)
+    file_key: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of `file` in hex: MariaDB indexes no column as long as a path."""
+    image_id: Mapped[str | None] = mapped_column(String(36))
+    """As the node says; no foreign key, since it may be an image that has not been seen here."""
+    cache_name: Mapped[str | None] = mapped_column(String(40))
+    verdict: Mapped[str] = mapped_column(String(32))
+    evidence: Mapped[str | None] = mapped_column(String(32))
+    algorithm: Mapped[str | None] = mapped_column(String(32))
+    differs: Mapped[list[list[int]]] = mapped_column(JSON)
+    """[offset, length] of the ranges that differ, in bytes."""
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    """Bytes of the file."""
+    reason: Mapped[str] = mapped_column(Text)
+    checked_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    """By the node's clock."""
+    received_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """By the database's clock."""
+    is_latest: Mapped[bool | None] = mapped_column(Boolean)
+    """True for the row of this node and file that was checked last, NULL (never false) for all others."""

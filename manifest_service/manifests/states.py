@@ -39,4 +39,5 @@ class EventKind(StrEnum):
     READY = "ready"
     REFUSED = "refused"
     FAILED = "failed"
+    VERIFIED = "verified"
     DELETED = "deleted"

@@ -13,7 +13,7 @@ from manifest_service.errors import ImageRefused, RefusalCode
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.values import Progress
 from manifest_service.processing import queue
-from tests.api.conftest import Client
+from tests.api.client import Client
 from tests.builders import IMAGE_ID, LEASE, MD5, NOON, SHA256, claimed, computed, finish, observation, observe
 
 HERE = f"/v1/manifests/{IMAGE_ID}"

@@ -9,7 +9,7 @@ import pytest
 
 from manifest_service.manifests.database import Database
 from manifest_service.processing import queue
-from tests.api.conftest import Client
+from tests.api.client import Client
 from tests.builders import IMAGE_ID, MD5, SHA256, claimed, finish, history, observation, observe
 from tests.servers.postgresql import PostgreSQL
 

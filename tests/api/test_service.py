@@ -13,7 +13,7 @@ from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 
 from manifest_service.manifests.database import Database
-from tests.api.conftest import Client
+from tests.api.client import Client
 from tests.builders import IMAGE_ID, SHA256, claimed, finish, observation, observe
 
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -55,6 +55,7 @@ def test_the_openapi_document_is_valid_and_covers_every_resource(local_api: Clie
         "/v1/manifests/{image_id}/revisions/{revision}",
         "/v1/manifests/{image_id}/computations",
         "/v1/lookups",
+        "/v1/verifications",
     }
     answers = document["paths"]["/v1/manifests/{image_id}"]["get"]["responses"]
     assert "application/problem+json" in answers["4XX"]["content"]

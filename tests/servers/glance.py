@@ -1,36 +1,17 @@
-"""A private Glance: the real glance-api, in an environment of its own (tools/make-glance-venv)."""
+"""A private Glance: the real glance-api, in an environment of its own (tools/make-test-venv)."""
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from configparser import RawConfigParser
-from functools import cache
 from pathlib import Path
 
+from tests.servers import programs
 from tests.servers.glance_client import GlanceClient
 from tests.servers.process import Server
-from tests.servers.programs import missing
-
-_MAKE_VENV = Path(__file__).parents[2] / "tools" / "make-glance-venv"
 
 # Glance behind Keystone, less the filter that asks Keystone: who calls is said by the headers that filter would have
 # set, so Glance's own policy is at work. The pipeline without authentication would let everybody do nothing.
 _PIPELINE = "context rootapp"
-
-
-@cache
-def glance_venv() -> Path:
-    """The environment that tools/make-glance-venv made."""
-    asked = subprocess.run(
-        [_MAKE_VENV, "--path"],
-        env={**os.environ, "PYTHON": sys.executable},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return Path(asked.stdout.strip())
 
 
 class Glance(Server):
@@ -52,9 +33,7 @@ class Glance(Server):
         settings: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         super().__init__(folder)
-        self._venv = glance_venv()
-        if not (self._venv / "complete").exists():
-            missing("the Glance environment is not made: run tools/make-glance-venv (make test does)")
+        self._venv = programs.environment("glance")
         self.transport_url = transport_url
         self.backends = tuple(backends)
         self.amqp_durable_queues = amqp_durable_queues

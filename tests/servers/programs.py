@@ -1,15 +1,20 @@
-"""Finding the programs that tests need, and saying which Debian package brings a missing one."""
+"""Finding the programs that tests need, and saying which Debian package, or what else, brings a missing one."""
 
 import os
 import shutil
+import subprocess
+import sys
+from functools import cache
 from glob import glob
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-# Servers and mkfs lie in sbin, which an ordinary user's PATH leaves out.
-_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+"""Where programs are looked for. Servers, mkfs and e2label lie in sbin, which an ordinary user's PATH leaves out."""
+
+_MAKE_VENV = Path(__file__).parents[2] / "tools" / "make-test-venv"
 
 
 def find(name: str, package: str, *patterns: str) -> Path:
@@ -17,9 +22,29 @@ def find(name: str, package: str, *patterns: str) -> Path:
     for pattern in patterns:
         if matches := sorted(glob(pattern), key=lambda path: [int(n) for n in path.split("/") if n.isdecimal()]):
             return Path(matches[-1])
-    if found := shutil.which(name, path=_PATH):
+    if found := shutil.which(name, path=PATH):
         return Path(found)
     return missing(f"{name} is not installed: apt-get install {package}")
+
+
+def environment(service: str) -> Path:
+    """The virtual environment that tools/make-test-venv made for a service, `glance` or `nova`."""
+    venv = _environment_path(service)
+    if not (venv / "complete").exists():
+        missing(f"the {service.title()} environment is not made: run tools/make-test-venv {service} (make test does)")
+    return venv
+
+
+@cache
+def _environment_path(service: str) -> Path:
+    asked = subprocess.run(
+        [_MAKE_VENV, service, "--path"],
+        env={**os.environ, "PYTHON": sys.executable},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return Path(asked.stdout.strip())
 
 
 def missing(sentence: str) -> NoReturn:

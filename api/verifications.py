@@ -1,0 +1,77 @@
+"""`/v1/verifications`: nodes report what they found of their files, auditors see the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from flask import jsonify, request
+from flask_openapi3.blueprint import APIBlueprint
+from werkzeug import Response
+
+from api.problems import ANY_ERROR, ProblemError
+from api.service import ApiService
+from api.verification_schemas import (
+    RecordedDocument,
+    VerificationDocument,
+    VerificationList,
+    VerificationsQuery,
+    VerificationsRequest,
+)
+from manifest_service.manifests import verifications
+from manifest_service.manifests.verifications import VerificationRecord
+
+
+def make_blueprint(service: ApiService) -> APIBlueprint:
+    """The resource that takes in verdicts and gives them out again."""
+    blueprint = APIBlueprint("verifications", __name__, url_prefix="/v1/verifications", abp_responses=ANY_ERROR)
+
+    @blueprint.post(
+        "",
+        responses={HTTPStatus.CREATED: RecordedDocument},
+        summary="Report what a node found of its files",
+        description="1 to 1,000 verifications in one call, but no more than fit into [api] max_body (262,144 bytes by"
+        " default): send smaller batches. Sending one again, or late, does no harm.",
+    )
+    def record_verifications(body: VerificationsRequest) -> Response:
+        reports = [reported.as_report() for reported in body.verifications]
+        recorded = service.database.transaction(lambda session: verifications.record(session, body.node, reports))
+        document = RecordedDocument(recorded=recorded, known=len(reports) - recorded)
+        response = jsonify(document.model_dump(mode="json"))
+        response.status_code = HTTPStatus.CREATED
+        return response
+
+    @blueprint.get(
+        "",
+        responses={HTTPStatus.OK: VerificationList},
+        summary="List and filter what nodes reported",
+        description="Those received last come first.",
+    )
+    def list_verifications(query: VerificationsQuery) -> Response:
+        limit = min(query.limit, service.page_limit)
+        marker = None if query.marker is None else str(query.marker)
+        wanted = query.as_filter()
+        try:
+            records = service.database.transaction(
+                lambda session: verifications.list_page(session, wanted, limit, marker)
+            )
+        except verifications.UnknownMarker:
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST, "unknown-marker", f"the marker {marker} is no verification that is recorded"
+            ) from None
+        page = VerificationList(
+            verifications=[VerificationDocument.of(record) for record in records], links=_links(records, limit)
+        )
+        return jsonify(page.model_dump(mode="json"))
+
+    return blueprint
+
+
+def _links(records: Sequence[VerificationRecord], limit: int) -> dict[str, str]:
+    """This page, and the next one where this one is full."""
+    asked = request.args.to_dict()
+    links = {"self": f"{request.path}?{urlencode(asked)}" if asked else request.path}
+    if len(records) == limit:
+        links["next"] = f"{request.path}?{urlencode(asked | {'marker': records[-1].report.report_id})}"
+    return links
