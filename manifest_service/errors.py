@@ -42,6 +42,27 @@ class FailureCode(StrEnum):
     INTERNAL_ERROR = "internal-error"
 
 
+class OutputCode(StrEnum):
+    """Why a file that somebody asked for was not written."""
+
+    OUTPUT_FAILED = "output-failed"
+    OUTPUT_EXISTS = "output-exists"
+    DIGEST_MISMATCH = "digest-mismatch"
+
+
+class DownloadCode(StrEnum):
+    """Why an image could not be had from Glance."""
+
+    GLANCE_AWAY = "glance-away"
+    NOT_FOUND = "not-found"
+    FORBIDDEN = "forbidden"
+    NO_DATA = "no-data"
+    BAD_ANSWER = "bad-answer"
+    DOWNLOAD_BROKEN = "download-broken"
+    NO_MANIFEST = "no-manifest"
+    SOURCE_MISMATCH = "source-mismatch"
+
+
 NEXT_STEPS: dict[str, str] = {
     RefusalCode.BACKING_FILE: "Flatten it with `qemu-img convert` where its backing file is trusted, and upload that.",
     RefusalCode.DATA_FILE: "Convert it with `qemu-img convert` where its data file is trusted, and upload that.",
@@ -71,7 +92,33 @@ NEXT_STEPS: dict[str, str] = {
     FailureCode.TIME_LIMIT: "Raise [limits] computation_time, or look at why the store is slow; then compute again.",
     FailureCode.WORKER_LOST: "Workers died on this image each time. Look at their logs (memory?); then compute again.",
     FailureCode.INTERNAL_ERROR: "This is a defect of the service: report it with the worker's log; then compute again.",
+    OutputCode.OUTPUT_FAILED: "Nothing was written. Make room or name another output, then do it again.",
+    OutputCode.OUTPUT_EXISTS: "Name another output, or replace the file that is there with --force.",
+    OutputCode.DIGEST_MISMATCH: (
+        "Nothing was written. Check that the image and the digest belong together; if they do, the image is not what"
+        " the digest was computed from."
+    ),
 }
+
+DOWNLOAD_STEPS: dict[DownloadCode, str] = {
+    DownloadCode.GLANCE_AWAY: "Check that Glance runs, its URL (--glance-url), and OS_CACERT for its certificate.",
+    DownloadCode.NOT_FOUND: "Check the image's id, and that the token's project may see it: `openstack image show`.",
+    DownloadCode.FORBIDDEN: "Put a valid token of a project that may download the image into OS_TOKEN.",
+    DownloadCode.NO_DATA: (
+        "If its status is active, the store has lost the image's data: look into the store. Otherwise wait for the"
+        " upload."
+    ),
+    DownloadCode.BAD_ANSWER: "Check that the URL is that of the image API itself, and not of another service.",
+    DownloadCode.DOWNLOAD_BROKEN: (
+        "Look at Glance's log. Where it breaks off at the same byte each time, the image in the store ends there."
+    ),
+    DownloadCode.NO_MANIFEST: "Wait for the manifest, or leave out --url: Glance's checksums are verified anyway.",
+    DownloadCode.SOURCE_MISMATCH: (
+        "Nothing was written. Fetch it again; if that fails too, treat the image as damaged or replaced in its store,"
+        " and compare it with its origin before anyone boots it."
+    ),
+}
+"""Apart from the others, since some codes mean something else to those who ask our own API."""
 
 
 class ManifestServiceError(Exception):
@@ -116,3 +163,21 @@ class ComputationFailed(ManifestServiceError):
 
 class UsageError(ManifestServiceError):
     """The user asked for something that cannot be: a missing file, a bad option, an unreadable configuration."""
+
+
+class OutputFailed(ManifestServiceError):
+    """A file could not be written; nothing of it is left."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(OutputCode.OUTPUT_FAILED, reason)
+
+
+class DownloadFailed(ManifestServiceError):
+    """An image could not be had from Glance, or is not what it should be."""
+
+    def __init__(self, code: DownloadCode, reason: str) -> None:
+        super().__init__(code, reason)
+
+    @property
+    def next_step(self) -> str:
+        return DOWNLOAD_STEPS[DownloadCode(self.code)]

@@ -6,14 +6,12 @@ oslo.messaging carries the notification, qemu-img converts. Everything happens i
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 import uuid
 from importlib import resources
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from oslo_config import cfg
@@ -21,6 +19,7 @@ from oslo_config import cfg
 from manifest_service import config
 from manifest_service.commands.client import ApiClient
 from manifest_service.commands.conversion import convert, sha256_of
+from manifest_service.commands.ending import ending_in_order
 from manifest_service.commands.printing import printable
 from manifest_service.commands.serve import serving
 from manifest_service.commands.wiring import begin_to_log
@@ -38,8 +37,11 @@ PATIENCE = 600
 @click.argument("image", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def command(image: Path | None) -> None:
     """Upload an image (IMAGE, or a small one that is shipped), have its manifest, and catch a flipped byte."""
-    signal.signal(signal.SIGTERM, _end)
-    with tempfile.TemporaryDirectory(prefix="manifest-service-demo-") as folder, resources.as_file(_shipped()) as own:
+    with (
+        ending_in_order(),
+        tempfile.TemporaryDirectory(prefix="manifest-service-demo-") as folder,
+        resources.as_file(_shipped()) as own,
+    ):
         conf = _configure(Path(folder))
         with serving(conf) as (served, transport):
             demo = Demo(conf, transport, ApiClient(served.url), Path(folder))
@@ -50,11 +52,6 @@ def command(image: Path | None) -> None:
     say("Keep the service running:      make serve")
     say("Its page and its API are at:   http://127.0.0.1:9494/")
     say("Give it an image meanwhile:    .venv/bin/manifest-service try FILE")
-
-
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """End as after Ctrl-C, so that the folder goes."""
-    raise SystemExit(128 + number)
 
 
 def say(text: str) -> None:

@@ -84,7 +84,7 @@ def command(
         results.append(result)
         if bmap is not None and result.block_map is not None:
             bmap.write(result.block_map.as_xml())
-        _print(result, as_json=as_json, label_algorithm=len(wanted) > 1)
+        print_result(result, as_json=as_json, label_algorithm=len(wanted) > 1)
     sys.exit(_exit_code(results))
 
 
@@ -119,7 +119,7 @@ def digest_file(
     )
 
 
-def _print(result: FileResult, *, as_json: bool, label_algorithm: bool) -> None:
+def print_result(result: FileResult, *, as_json: bool, label_algorithm: bool) -> None:
     """Print one file's result: lines as `sha256sum` writes them, tagged by algorithm where there are several."""
     if as_json:
         click.echo(json.dumps(result.as_json()))
@@ -127,7 +127,8 @@ def _print(result: FileResult, *, as_json: bool, label_algorithm: bool) -> None:
     name = printable(result.file)
     if result.error is not None:
         click.echo(f"{name}: {result.status}: {result.error}", err=True)
-        if result.status == "refused" and result.error.next_step:
+        # Those of a computation speak of the service's configuration.
+        if result.error.next_step and not isinstance(result.error, ComputationFailed):
             click.echo(f"  {result.error.next_step}", err=True)
     for warning in result.warnings:
         click.echo(f"{name}: warning: {warning}", err=True)

@@ -29,6 +29,8 @@ _PROGRESS_INTERVAL = 0.25
 _LONGEST_ZEROS = 32 * MIB
 """Zeros are handed over in such parts, so that progress is seen and a cancelled computation stops soon."""
 
+_NOBODY: Mapping[str, Consumer] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True)
 class DiskDigests:
@@ -44,18 +46,21 @@ class DiskDigests:
     block_map: BlockMap | None = None
 
 
-def compute(
+def compute(  # noqa: PLR0913
     disk: Disk,
     source: Source,
     algorithms: Iterable[str],
     *,
     block_map_ranges: int = 0,
+    consumers: Mapping[str, Consumer] = _NOBODY,
     progress: Progress | None = None,
 ) -> DiskDigests:
     """Compute digests of a disk.
 
     disk, source: a disk and the source it was opened from. Only the calling thread reads the source.
     block_map_ranges: the most ranges that a block map may have; 0 for no map.
+    consumers: others that are given the disk in the same pass, each on a thread of its own; by names that no algorithm
+        has. What one raises ends the computation and is passed on. When this returns, all have taken in everything.
     progress: called from the calling thread now and then, and once at the end.
     Raises UsageError for an unknown algorithm or none, ImageRefused for what is found broken on the way,
     ComputationFailed if the source cannot be read, and whatever `progress` raises. All threads have ended by then.
@@ -64,13 +69,24 @@ def compute(
     if not digests:
         raise UsageError("no-algorithm", "at least one digest algorithm is needed")
     mapper = BlockMapper(block_map_ranges) if block_map_ranges else None
-    _feed(disk, source, {**digests, "bmap": mapper} if mapper else digests, progress)
+    maps = {"bmap": mapper} if mapper else {}
+    _feed(disk, source, _together(digests, maps, consumers), progress)
     block_map = mapper.finish() if mapper else None
     warnings = disk.warnings
     if mapper and block_map is None:
         warnings += (f"The block map was left out: it would have more than {block_map_ranges} ranges.",)
     results = {name: digest.hexdigest() for name, digest in digests.items()}
     return DiskDigests(disk.virtual_size, MappingProxyType(results), warnings, block_map)
+
+
+def _together(*groups: Mapping[str, Consumer]) -> dict[str, Consumer]:
+    """All consumers. Two of one name would be one that gets nothing, and has a result all the same: ValueError."""
+    together: dict[str, Consumer] = {}
+    for group in groups:
+        if not together.keys().isdisjoint(group):
+            raise ValueError("two consumers of a disk have the same name")
+        together |= group
+    return together
 
 
 def _feed(disk: Disk, source: Source, consumers: Mapping[str, Consumer], progress: Progress | None) -> None:

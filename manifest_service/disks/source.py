@@ -73,7 +73,7 @@ class FileSource:
         done = 0
         while done < wanted:
             try:
-                count = os.preadv(self._descriptor, [buffer[done:wanted]], offset + done)
+                count = self._read(buffer[done:wanted], offset + done)
             except OSError as error:
                 raise _unreadable("read", error) from error
             if count == 0:
@@ -84,6 +84,9 @@ class FileSource:
                 )
             done += count
         return done
+
+    def _read(self, space: memoryview, offset: int) -> int:
+        return os.preadv(self._descriptor, [space], offset)
 
     def next_data(self, offset: int) -> range:
         """As lseek(2) tells data from holes; a file system that cannot tell calls everything data."""
