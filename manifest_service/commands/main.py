@@ -18,12 +18,16 @@ from manifest_service.errors import ManifestServiceError, UsageError
 # Command → module. A command's module is imported when it is called: what a compute node runs needs none of the rest.
 COMMANDS = {
     "api": "manifest_service.commands.api",
+    "convert": "manifest_service.commands.convert",
     "db": "manifest_service.commands.db",
     "demo": "manifest_service.commands.demo",
     "digest": "manifest_service.commands.digest",
+    "fetch": "manifest_service.commands.fetch",
     "listener": "manifest_service.commands.listener",
+    "scan": "manifest_service.commands.scan",
     "serve": "manifest_service.commands.serve",
     "try": "manifest_service.commands.try_image",
+    "verify": "manifest_service.commands.verify",
     "worker": "manifest_service.commands.worker",
 }
 

@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: measure, and write docs/performance.md."""
+"""`python -m tests.bench`: measure, and write what was measured to docs/performance.md."""
 
 import argparse
 import sys
@@ -8,32 +8,39 @@ from tempfile import TemporaryDirectory
 
 from manifest_service.disks.opening import open_disk
 from manifest_service.disks.source import FileSource
-from tests.bench import report
+from tests.bench import node, report
 from tests.bench.images import IMAGES, BenchImage, cache_folder, make_image
 from tests.bench.inflating import Stretch, inflate_alone
 from tests.bench.measuring import Median, Run, measure
 from tests.bench.peers import BLKSUM, FLAT_PEERS, HASH_ALONE, OURS, SEVERAL, SHA512, SPARSE_PEERS, Peer, is_installed
 from tests.bench.report import Measured
 
+_NAMES = (*(image.name for image in IMAGES), *(f"node-{file.disk}" for file in node.FILES))
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure the images that were asked for; with all of them, write the page."""
+    """Measure the images that were asked for, all by default."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure against our peers.")
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(image.name for image in IMAGES)}")
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(_NAMES)}")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each command, in turn with the others")
     parser.add_argument("--quick", action="store_true", help="only ourselves and the hash alone")
     given = parser.parse_args(arguments)
-    chosen = [image for image in IMAGES if not given.images or image.name in given.images]
-    measured = []
-    for image in chosen:
-        measured.append(_measure_image(image, given.rounds, quick=given.quick))
-        print(report.table_of(measured[-1]), flush=True)
-    if not given.images and not given.quick:
-        PAGE.write_text(report.page(measured, given.rounds))
-        print(f"written: {PAGE}")
+    for image in IMAGES:
+        if not given.images or image.name in given.images:
+            _show(report.table_of(_measure_image(image, given.rounds, quick=given.quick)), write=not given.quick)
+    for file in node.FILES:
+        if (not given.images and not given.quick) or f"node-{file.disk}" in given.images:
+            _show(node.measure_file(file, given.rounds), write=not given.quick)
     return 0
+
+
+def _show(section: str, *, write: bool) -> None:
+    """Print a section, and put it in its place on the page: what was measured stays if a later one is interrupted."""
+    print(section, flush=True)
+    if write:
+        titles = [*(image.title for image in IMAGES), *(file.title for file in node.FILES)]
+        PAGE.write_text(report.with_section(PAGE.read_text(), section, titles))
 
 
 def _measure_image(image: BenchImage, rounds: int, *, quick: bool) -> Measured:
@@ -51,7 +58,9 @@ def _measure_image(image: BenchImage, rounds: int, *, quick: bool) -> Measured:
                 runs[peer].append(measure(peer.command.format(image=path, scratch=scratch, size=size)))
     _require_equal_digests(image, runs)
     inflating: list[Stretch] = inflate_alone(path) if "-c" in image.options else []
-    return Measured(image, size, path.stat().st_size, {peer: Median.of(each) for peer, each in runs.items()}, inflating)
+    return Measured(
+        image, rounds, size, path.stat().st_size, {peer: Median.of(each) for peer, each in runs.items()}, inflating
+    )
 
 
 def _peers_of(image: BenchImage) -> Sequence[Peer]:

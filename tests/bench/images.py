@@ -26,6 +26,9 @@ SPARSE_SIZE = 100 * GIB
 SPARSE_PIECE = 256 * 1024
 SPARSE_PIECES = 800
 """200 MiB of data in pieces all over 100 GiB."""
+BASE_SIZE = 10 * GIB
+BASE_PIECES = 6144
+"""1.5 GiB of data in pieces all over 10 GiB."""
 
 _PROGRAMS = ("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/share")
 
@@ -71,15 +74,19 @@ def cache_folder() -> Path:
 
 def make_image(image: BenchImage) -> Path:
     """The file of an image, made where it is not there yet."""
-    folder = cache_folder()
-    made = folder / f"{image.name}.qcow2"
+    made = cache_folder() / f"{image.name}.qcow2"
     if not made.exists():
-        disk = folder / f"{image.disk}.raw"
-        if not disk.exists():
-            _atomically(disk, _DISKS[image.disk])
-        convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", *image.options, str(disk)]
+        convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", *image.options, str(make_disk(image.disk))]
         _atomically(made, lambda path: _run([*convert, str(path)]))
     return made
+
+
+def make_disk(name: str) -> Path:
+    """A raw disk, made where it is not there yet."""
+    disk = cache_folder() / f"{name}.raw"
+    if not disk.exists():
+        _atomically(disk, _DISKS[name])
+    return disk
 
 
 def _make_root(path: Path) -> None:
@@ -123,12 +130,22 @@ def _make_dense(path: Path) -> None:
 
 
 def _make_sparse(path: Path) -> None:
+    _make_scattered(path, SPARSE_SIZE, SPARSE_PIECES)
+
+
+def _make_base(path: Path) -> None:
+    _make_scattered(path, BASE_SIZE, BASE_PIECES)
+
+
+def _make_scattered(path: Path, size: int, pieces: int) -> None:
+    """Pieces of data all over a disk of `size` bytes, and holes between them."""
     chance = random.Random(2)
+    places = chance.sample(range(size // SPARSE_PIECE), pieces)
     with path.open("wb") as file:
-        for _ in range(SPARSE_PIECES):
-            file.seek(chance.randrange(SPARSE_SIZE // SPARSE_PIECE) * SPARSE_PIECE)
+        for place in places:
+            file.seek(place * SPARSE_PIECE)
             file.write(chance.randbytes(SPARSE_PIECE))
-        file.truncate(SPARSE_SIZE)
+        file.truncate(size)
 
 
 _DISKS: dict[str, Callable[[Path], None]] = {
@@ -136,6 +153,7 @@ _DISKS: dict[str, Callable[[Path], None]] = {
     "full": _make_full,
     "dense": _make_dense,
     "sparse": _make_sparse,
+    "base": _make_base,
 }
 
 

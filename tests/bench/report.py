@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 from manifest_service.disks.limits import MIB
@@ -24,35 +25,64 @@ class Measured:
     """What was measured of one image. Sizes in bytes; inflating: its stretches, where it is compressed."""
 
     image: BenchImage
+    rounds: int
     virtual_size: int
     file_size: int
     medians: Mapping[Peer, Median]
     inflating: Sequence[Stretch]
 
 
-def page(measured: Sequence[Measured], rounds: int) -> str:
-    """The whole page."""
+def page(sections: Sequence[str]) -> str:
+    """The whole page, from its sections."""
     return "\n".join([
         "# Performance",
         "",
-        "Written by `make bench`; nobody edits figures here. Each command ran in turn with the others, "
-        f"{rounds} times; the tables give medians. Machines are shared and noisy: compare within a table, not across.",
+        "Written by `make bench`; nobody edits figures here. The commands of a section ran in turn, several times"
+        " each; the tables give medians. Machines are shared and noisy: compare within a table, not across.",
         "",
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}: {cores()} cores of {_processor()}, {_memory_gib()} GiB of memory,"
-        f" Linux {platform.release().split('-')[0]}, Python {platform.python_version()}. Images lie in the page cache.",
-        "Memory is that of all processes of a command together, what they share counted once.",
+        "Images lie in the page cache. Memory is that of all processes of a command together, what they share counted"
+        " once.",
         "",
-        *(table_of(each) for each in measured),
+        *sections,
     ])  # fmt: skip
+
+
+def with_section(old: str, section: str, titles: Sequence[str]) -> str:
+    """A page with one section new. titles: of all sections, in their order; others are dropped."""
+    sections = {_title_of(part): part for part in _sections_of(old)}
+    sections[_title_of(section)] = section
+    return page([sections[_heading(title)] for title in titles if _heading(title) in sections])
+
+
+def _sections_of(text: str) -> Sequence[str]:
+    starts = [found.start() for found in re.finditer("^## ", text, re.MULTILINE)]
+    return [text[start:end].rstrip() + "\n" for start, end in pairwise([*starts, len(text)])]
+
+
+def _title_of(section: str) -> str:
+    return section.splitlines()[0].removeprefix("## ")
+
+
+def _heading(title: str) -> str:
+    return f"{title[0].upper()}{title[1:]}"
+
+
+def how_measured(rounds: int) -> str:
+    """When, on what and how often a section was measured, in a sentence."""
+    return (
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {rounds} times each: {cores()} cores of {_processor()},"
+        f" {_memory_gib()} GiB of memory, Linux {platform.release().split('-')[0]}, Python {platform.python_version()}."
+    )
 
 
 def table_of(measured: Measured) -> str:
     """One image's table, and what it says of our targets."""
     ours = measured.medians.get(OURS)
     lines = [
-        f"## {measured.image.title[0].upper()}{measured.image.title[1:]}",
+        f"## {_heading(measured.image.title)}",
         "",
-        f"A disk of {measured.virtual_size / GIB:.2f} GiB in a file of {measured.file_size / GIB:.2f} GiB.",
+        f"A disk of {measured.virtual_size / GIB:.2f} GiB in a file of {measured.file_size / GIB:.2f} GiB."
+        f" {how_measured(measured.rounds)}",
         "",
         "| way | wall s | CPU s | peak MiB |" + (" wall, ours = 1 |" if ours else ""),
         "|---|---|---|---|" + ("---|" if ours else ""),

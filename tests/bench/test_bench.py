@@ -8,7 +8,7 @@ from tests.bench.images import BenchImage
 from tests.bench.inflating import Stretch, fastest_possible
 from tests.bench.measuring import Median, Run, measure
 from tests.bench.peers import FLAT_PEERS, HASH_ALONE, OURS
-from tests.bench.report import Measured, page
+from tests.bench.report import Measured, page, table_of, with_section
 
 
 @pytest.mark.parametrize(
@@ -41,10 +41,22 @@ def test_a_command_that_fails_gives_no_figures() -> None:
 def test_the_page_has_each_way_and_its_ratio() -> None:
     runs = {peer: Median.of([Run(2.0, 3.0, 1 << 20, "x"), Run(4.0, 3.0, 1 << 20, "x")]) for peer in FLAT_PEERS}
     runs[HASH_ALONE] = Median(2.0, 2.0, 1 << 20)
-    measured = Measured(BenchImage("a", "some image", "a", ()), 1 << 30, 1 << 29, runs, [])
+    measured = Measured(BenchImage("a", "some image", "a", ()), 2, 1 << 30, 1 << 29, runs, [])
 
-    text = page([measured], rounds=2)
+    text = page([table_of(measured)])
 
     assert all(peer.title in text for peer in FLAT_PEERS)
     assert f"| {OURS.title} | 3.00 | 3.00 | 1 | 1.00 |" in text
     assert "Ours takes 1.50 times as long as the hash alone (target: 1.15)." in text
+
+
+def test_a_section_takes_the_place_of_its_older_one() -> None:
+    old = page(["## First\n\n1\n", "## Second\n\n2\n", "## Gone\n\n3\n"])
+
+    assert with_section(old, "## Second\n\nnew\n", ["first", "second"]) == page(
+        [
+            "## First\n\n1\n",
+            "## Second\n\nnew\n",
+        ]
+    )
+    assert with_section("", "## Second\n\nnew\n", ["first", "second"]) == page(["## Second\n\nnew\n"])

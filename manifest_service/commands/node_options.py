@@ -1,0 +1,83 @@
+"""The options that `verify` and `scan` share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from manifest_service.node.api_manifests import ApiClient, ApiManifests
+from manifest_service.node.bundle import BundledManifests
+from manifest_service.node.expectations import Manifests
+from manifest_service.node.reading import Pace, take_idle_priority
+from manifest_service.node.verification import Settings
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+DEFAULT_URL = "http://127.0.0.1:9494"
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+def byte_size(value: str) -> int:
+    """Read a number of bytes, with K, M or G for powers of 1024: 256M, 256MiB."""
+    found = re.fullmatch(r"(\d{1,12})([kmg]?)(?:i?b)?", value.strip(), re.IGNORECASE)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no number of bytes, as 256M")
+    return int(found[1]) * _UNITS[found[2].lower()]
+
+
+def node_options(function: Function) -> Function:
+    """Give a command the options of which manifests to use, and how files are read."""
+    options = (
+        click.option(
+            "--url",
+            envvar="MANIFEST_SERVICE_URL",
+            default=DEFAULT_URL,
+            show_default=True,
+            metavar="URL",
+            help="The API; also by the environment variable MANIFEST_SERVICE_URL.",
+        ),
+        click.option(
+            "--manifests",
+            "bundle",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Manifests from a file, a JSON document a line, in place of the API.",
+        ),
+        click.option("--flat", is_flag=True, help="Hash all bytes, whatever cheaper evidence there is."),
+        click.option("--enable-fsverity", "seal", is_flag=True, help="Seal files that match, by fs-verity."),
+        click.option(
+            "--rate",
+            type=byte_size,
+            metavar="BYTES",
+            default="256M",
+            show_default=True,
+            help="Bytes a second that are read from the disks at most; 0: no bound.",
+        ),
+        click.option(
+            "--io-priority",
+            type=click.Choice(["idle", "normal"]),
+            default="idle",
+            show_default=True,
+            help="Whether the disks serve others first.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object a file."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def open_manifests(url: str, bundle: Path | None) -> Manifests:
+    """Where the manifests come from. Raises UsageError."""
+    return ApiManifests(ApiClient(url)) if bundle is None else BundledManifests(bundle)
+
+
+def read_settings(*, flat: bool, identify: bool, seal: bool, rate: int, io_priority: str) -> Settings:
+    """How files are checked; also takes the priority."""
+    if io_priority == "idle":
+        take_idle_priority()
+    return Settings(flat=flat, identify=identify, seal=seal, pace=Pace(rate) if rate else None)

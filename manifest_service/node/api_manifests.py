@@ -1,0 +1,165 @@
+"""Manifests from the API, over HTTP. Its answers are bounded, and checked before they are used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from manifest_service.digests.bmap import BlockMap
+from manifest_service.digests.digest import Digest
+from manifest_service.disks.limits import MIB
+from manifest_service.errors import ManifestServiceError, UsageError
+from manifest_service.node.expectations import BadManifest, Expected, read_manifest
+
+KEYS_AT_ONCE = 500
+"""Names in one lookup: the API takes 1,000 unless it is configured for less."""
+
+_TIMEOUT = (5, 30)
+"""Seconds to connect, and between two parts of an answer."""
+_LARGEST_ANSWER = 64 * MIB
+_AT_ONCE = 64 * 1024
+_RETRIES = Retry(
+    total=4,
+    backoff_factor=0.5,
+    status_forcelist=(429, 502, 503, 504),
+    allowed_methods=None,  # Lookups are asked by POST and change nothing; reports carry ids, and count once.
+    raise_on_status=False,
+)
+
+
+_REJECTED = {400, 413, 415, 422}
+
+
+class ServiceAway(ManifestServiceError):
+    """The API cannot be asked now."""
+
+
+class Rejected(ManifestServiceError):
+    """The API will never take what was sent: sending it again does not help."""
+
+
+class ApiClient:
+    """Asks one API, again and again for a while where it does not answer."""
+
+    def __init__(self, url: str) -> None:
+        """url: as http://HOST:PORT. Raises UsageError for anything else."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError("bad-url", "the URL of the API is none; http://HOST:PORT was expected")
+        self.url = url.rstrip("/")
+        self._place = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+        self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=_RETRIES))
+
+    def get(self, path: str, accept: str = "application/json") -> bytes | None:
+        """The body of what is at `path`; None where there is nothing. Raises ServiceAway, or BadManifest."""
+        return self._ask("GET", path, headers={"Accept": accept})
+
+    def get_json(self, path: str) -> Any:
+        """As `get`, read as JSON."""
+        body = self.get(path)
+        return None if body is None else self._read_json(body)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Send JSON, and read the answer as JSON. Raises ServiceAway, Rejected, or BadManifest."""
+        answer = self._ask("POST", path, json=body)
+        if answer is None:
+            raise ServiceAway("service-away", f"{self._place} knows nothing of {path}: is it a manifest-service?")
+        return self._read_json(answer)
+
+    def _ask(self, method: str, path: str, **options: Any) -> bytes | None:
+        try:
+            with self._session.request(
+                method, self.url + path, timeout=_TIMEOUT, stream=True, allow_redirects=False, **options
+            ) as response:
+                body = self._read_body(response)
+                status = response.status_code
+        except requests.RequestException as error:
+            raise ServiceAway(
+                "service-away", f"the API at {self._place} cannot be asked ({type(error).__name__})"
+            ) from error
+        if status in (404, 410) and method == "GET":
+            return None
+        if status in _REJECTED:
+            raise Rejected("rejected", f"the API at {self._place} does not take it ({status}{_code_of(body)})")
+        if not 200 <= status < 300:
+            raise ServiceAway("service-away", f"the API at {self._place} answered {status}{_code_of(body)}")
+        return body
+
+    def _read_body(self, response: requests.Response) -> bytes:
+        body = bytearray()
+        for part in response.iter_content(_AT_ONCE):
+            body += part
+            if len(body) > _LARGEST_ANSWER:
+                raise BadManifest(f"the API at {self._place} answered more than {_LARGEST_ANSWER} bytes")
+        return bytes(body)
+
+    def _read_json(self, body: bytes) -> Any:
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise BadManifest(f"the API at {self._place} answered with something that is not JSON") from error
+
+
+class ApiManifests:
+    """Manifests as the API gives them."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+
+    def find_by_cache_names(self, cache_names: Iterable[str]) -> Mapping[str, Expected]:
+        found: dict[str, Expected] = {}
+        for names in _parts(cache_names, KEYS_AT_ONCE):
+            for expected in self._look_up({"cache_names": names}):
+                found[expected.cache_name] = expected
+        return found
+
+    def find_by_digest(self, digest: Digest) -> Expected | None:
+        found = self._look_up({"digests": [str(digest)]})
+        current = [expected for expected in found if expected.status == "ready"]
+        return next(iter([*current, *found]), None)
+
+    def find_by_image_id(self, image_id: str) -> Expected | None:
+        """The manifest of an image."""
+        return next(iter(self._look_up({"image_ids": [image_id]})), None)
+
+    def block_map(self, expected: Expected) -> BlockMap | None:
+        if not expected.has_block_map:
+            return None
+        body = self._client.get(f"/v1/manifests/{expected.image_id}/bmap", accept="application/xml")
+        if body is None:
+            return None
+        try:
+            return BlockMap.from_xml(body.decode())
+        except ValueError as error:
+            raise BadManifest(f"the block map of image {expected.image_id} cannot be used: {error}") from error
+
+    def _look_up(self, keys: Mapping[str, Sequence[str]]) -> list[Expected]:
+        answer = self._client.post("/v1/lookups", keys)
+        manifests = answer.get("manifests") if isinstance(answer, dict) else None
+        if not isinstance(manifests, list):
+            raise BadManifest("the API answered a lookup with something that has no list of manifests")
+        return [read_manifest(each) for each in manifests]
+
+
+def _parts(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = iter(sorted(set(names)))
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def _code_of(body: bytes) -> str:
+    """The code of a problem document, for a message; nothing where it is none."""
+    try:
+        code = json.loads(body)["code"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return ""
+    return f" ({code})" if isinstance(code, str) and code.replace("-", "").isalnum() and code.isascii() else ""
