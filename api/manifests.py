@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from urllib.parse import urlencode
 
 from flask import jsonify, make_response, request
 from flask_openapi3.blueprint import APIBlueprint
 from sqlalchemy.orm import Session
 from werkzeug import Response
 
+from api.pagination import page_links
 from api.problems import ANY_ERROR, ProblemError
 from api.schemas import (
     EventDocument,
@@ -53,7 +53,10 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
             raise ProblemError(
                 HTTPStatus.BAD_REQUEST, "unknown-marker", f"the marker {marker} is no image that has been seen"
             ) from None
-        page = ManifestList(manifests=[ManifestDocument.of(record) for record in records], links=_links(records, limit))
+        page = ManifestList(
+            manifests=[ManifestDocument.of(record) for record in records],
+            links=page_links([record.image_id for record in records], limit),
+        )
         return jsonify(page.model_dump(mode="json"))
 
     @blueprint.get(
@@ -194,12 +197,3 @@ def _filter_of(query: ManifestsQuery) -> queries.ManifestFilter:
         cache_name=query.cache_name,
         since=query.since,
     )
-
-
-def _links(records: list[ManifestRecord], limit: int) -> dict[str, str]:
-    """This page, and the next one where this one is full."""
-    asked = request.args.to_dict()
-    links = {"self": f"{request.path}?{urlencode(asked)}" if asked else request.path}
-    if len(records) == limit:
-        links["next"] = f"{request.path}?{urlencode(asked | {'marker': records[-1].image_id})}"
-    return links

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from http import HTTPStatus
-from urllib.parse import urlencode
 
-from flask import jsonify, request
+from flask import jsonify
 from flask_openapi3.blueprint import APIBlueprint
 from werkzeug import Response
 
+from api.pagination import page_links
 from api.problems import ANY_ERROR, ProblemError
 from api.service import ApiService
 from api.verification_schemas import (
@@ -20,7 +19,6 @@ from api.verification_schemas import (
     VerificationsRequest,
 )
 from manifest_service.manifests import verifications
-from manifest_service.manifests.verifications import VerificationRecord
 
 
 def make_blueprint(service: ApiService) -> APIBlueprint:
@@ -61,17 +59,9 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
                 HTTPStatus.BAD_REQUEST, "unknown-marker", f"the marker {marker} is no verification that is recorded"
             ) from None
         page = VerificationList(
-            verifications=[VerificationDocument.of(record) for record in records], links=_links(records, limit)
+            verifications=[VerificationDocument.of(record) for record in records],
+            links=page_links([record.report.report_id for record in records], limit),
         )
         return jsonify(page.model_dump(mode="json"))
 
     return blueprint
-
-
-def _links(records: Sequence[VerificationRecord], limit: int) -> dict[str, str]:
-    """This page, and the next one where this one is full."""
-    asked = request.args.to_dict()
-    links = {"self": f"{request.path}?{urlencode(asked)}" if asked else request.path}
-    if len(records) == limit:
-        links["next"] = f"{request.path}?{urlencode(asked | {'marker': records[-1].report.report_id})}"
-    return links

@@ -14,23 +14,28 @@ from rich.progress import (
 )
 
 
+def progress_of_bytes() -> Progress:
+    """A display of bars of bytes on stderr: name, bar, bytes done, speed and time left; erased when it is stopped."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
 class RichBar:
-    """A name, a bar, bytes done, speed and time left, on stderr; gone when a file is done."""
+    """A bar for each file, gone when it is done."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
         self._task = TaskID(0)
 
     def begin(self, name: str) -> None:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
         # One display a file: it is erased before the file's result is printed.
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._progress = progress_of_bytes()
         self._task = self._progress.add_task(name, total=None)
         self._progress.start()
 

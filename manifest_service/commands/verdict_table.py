@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import TaskID
 from rich.table import Table
 from rich.text import Text
 
 from manifest_service.commands.printing import printable
+from manifest_service.commands.rich_bar import progress_of_bytes
 from manifest_service.node.verdicts import EXIT_CORRUPT, EXIT_MATCH, FileVerdict, exit_code_of
 
 _COLOURS = {EXIT_MATCH: "green", EXIT_CORRUPT: "bold red"}
@@ -26,15 +19,7 @@ class VerdictTable:
 
     def __init__(self) -> None:
         self._verdicts: list[FileVerdict] = []
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        self._progress = progress_of_bytes()
         self._all = self._file = TaskID(0)
         self._done = self._size = 0
 
