@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -76,7 +75,7 @@ def write_disk(
     """
     with (
         NewFile(output, overwrite=overwrite) as file,
-        open_image(source, disk_format, DEFAULT_LIMITS, tempfile.gettempdir(), tick) as image,
+        open_image(source, disk_format, DEFAULT_LIMITS, None, tick) as image,
     ):
         writer = SparseFileWriter(file.descriptor)
         computed = engine.compute(

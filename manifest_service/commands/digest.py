@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 import click
 
+from manifest_service.commands.ending import ending_in_order
 from manifest_service.commands.printing import checksum_line, printable
 from manifest_service.commands.progress import Progress, progress_bar
 from manifest_service.digests import algorithms as known
@@ -63,7 +63,13 @@ class FileResult:
 
 @click.command("digest")
 @click.option("--algorithm", "-a", "algorithms", multiple=True, metavar="A", help="sha256 (default), sha512, blake3, …")
-@click.option("--format", "disk_format", metavar="F", help="What the files are said to be; by default, what they are.")
+@click.option(
+    "--disk-format",
+    "--format",
+    "disk_format",
+    metavar="F",
+    help="What the files are said to be; by default, what they are.",
+)
 @click.option("--bmap", "bmap", type=click.File("w", lazy=True), help="Also write the disk's block map to this file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line and file.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(readable=False), metavar="FILE...")
@@ -80,7 +86,8 @@ def command(
     results: list[FileResult] = []
     bar = progress_bar()
     for file in files:
-        result = digest_file(file, disk_format, wanted, bar, block_map_ranges=_BLOCK_MAP_RANGES if bmap else 0)
+        with ending_in_order():
+            result = digest_file(file, disk_format, wanted, bar, block_map_ranges=_BLOCK_MAP_RANGES if bmap else 0)
         results.append(result)
         if bmap is not None and result.block_map is not None:
             bmap.write(result.block_map.as_xml())
@@ -100,7 +107,7 @@ def digest_file(
     try:
         with FileSource.open(file) as source:
             disk_format = claimed or detect_format(source)
-            with open_image(source, disk_format, DEFAULT_LIMITS, tempfile.gettempdir(), bar.refresh) as image:
+            with open_image(source, disk_format, DEFAULT_LIMITS, None, bar.refresh) as image:
                 computed = engine.compute(
                     image.disk, image.source, algorithms, block_map_ranges=block_map_ranges, progress=bar.update
                 )

@@ -93,6 +93,9 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     if sys.stdout is None or sys.stderr is None:
         sys.exit(EXIT_ERROR)  # They were closed: nobody would learn anything.
+    if sys.stdin is None:
+        # Otherwise the first file that is opened becomes a child process's standard input.
+        os.open(os.devnull, os.O_RDONLY)
     try:
         group(prog_name="manifest-service")
     except BrokenPipeError:

@@ -76,4 +76,4 @@ class PlainLines(_Silent):
 
     def add(self, verdict: FileVerdict) -> None:
         image = printable(verdict.name or verdict.image_id or "-")
-        click.echo(f"{verdict.verdict:<21}  {printable(verdict.file)}  {image}  {verdict.reason}")
+        click.echo(f"{verdict.verdict:<21}  {printable(verdict.file)}  {image}  {printable(verdict.reason)}")

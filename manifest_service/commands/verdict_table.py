@@ -53,6 +53,6 @@ class VerdictTable:
                 Text(printable(each.name or each.image_id or "-")),
                 Text(each.verdict, style=colour),
                 Text(each.evidence or "-"),
-                Text(each.reason),
+                Text(printable(each.reason)),
             )
         Console().print(table)

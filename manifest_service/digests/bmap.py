@@ -23,6 +23,7 @@ LONGEST_RANGE = 4 << 20
 _ZEROS = bytes(BLOCK)
 _HASH = 32
 _NO_CHECKSUM = "0" * 64
+_LARGEST_SIZE = 2**63 - 1
 
 _HEAD = re.compile(r"<\?xml [^>]*>\s*<bmap version=\"2\.0\">\s*<ImageSize> (\d{1,19}) </ImageSize>")
 _RANGE = re.compile(r'<Range chksum="([0-9a-f]{64})"> (\d{1,16})(?:-(\d{1,16}))? </Range>')
@@ -64,6 +65,8 @@ class BlockMap:
         if head is None:
             raise ValueError("the block map is not a bmap 2.0 document with SHA-256 and blocks of 4096 bytes")
         virtual_size, blocks = int(head[1]), -(-int(head[1]) // BLOCK)
+        if virtual_size > _LARGEST_SIZE:
+            raise ValueError(f"the block map is of {virtual_size} bytes, more than a file can have")
         firsts, lasts, hashes = array("Q"), array("Q"), bytearray()
         before = -1
         for found in _RANGE.finditer(document, head.end()):

@@ -45,4 +45,7 @@ def _read_column(requests: BinaryIO, count: int) -> array[int]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    try:
+        main(int(sys.argv[1]), int(sys.argv[2]))
+    except BrokenPipeError:
+        os._exit(1)  # The parent has gone, and nobody is left to be told.

@@ -39,12 +39,12 @@ class OpenedImage:
 
 @contextmanager
 def open_image(
-    source: Source, disk_format: str, limits: Limits, scratch_folder: str, tick: Callable[[], None]
+    source: Source, disk_format: str, limits: Limits, scratch_folder: str | None, tick: Callable[[], None]
 ) -> Iterator[OpenedImage]:
     """Open an image of any supported format; those that are not ours to read are converted first.
 
-    scratch_folder: where a converted disk lies meanwhile. tick: called several times a second during a conversion; what
-        it raises ends that and is passed on.
+    scratch_folder: where a converted disk lies meanwhile; None for the system's folder for temporary files.
+    tick: called several times a second during a conversion; what it raises ends that and is passed on.
     Raises ImageRefused for what can have no manifest, ComputationFailed if this attempt cannot have one.
     """
     if disk_format not in QEMU_DRIVERS:

@@ -42,8 +42,7 @@ class FileSource:
         """
         self._descriptor = descriptor
         self._at_opening = os.fstat(descriptor)
-        if not stat.S_ISREG(self._at_opening.st_mode):
-            raise ComputationFailed(FailureCode.SOURCE_UNREADABLE, "this is not a regular file", retriable=True)
+        _require_regular(self._at_opening)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -52,8 +51,9 @@ class FileSource:
         Raises ComputationFailed: source-not-found, or source-unreadable for what may not be read or is no regular file.
         """
         try:
-            # A FIFO would block an ordinary open until somebody writes to it.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+            # To open anything else can have effects: a FIFO's writer goes on, a watchdog device begins to count.
+            _require_regular(os.stat(path))
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise ComputationFailed(FailureCode.SOURCE_NOT_FOUND, "there is no such file", retriable=True) from error
         except (OSError, ValueError) as error:
@@ -105,15 +105,16 @@ class FileSource:
     def verify_unchanged(self) -> None:
         """Raise ComputationFailed (source-changed) if the file was written to since it was opened.
 
-        It compares size, modification time and inode, so it can miss a write within one tick of the clock that the
-        file system takes its times from (milliseconds).
+        It compares size, times and inode, so it can miss a write within one tick of the clock that the file system
+        takes its times from (milliseconds). The modification time alone would not do: whoever owns the file can set
+        it back, which changes the time of the last change of status (ctime), and nobody can set that.
         """
         before, now = self._at_opening, os.fstat(self._descriptor)
-        if (before.st_size, before.st_mtime_ns, before.st_ino) != (now.st_size, now.st_mtime_ns, now.st_ino):
+        if _marks_of(before) != _marks_of(now):
             raise ComputationFailed(
                 FailureCode.SOURCE_CHANGED,
                 f"the file changed while it was read: {before.st_size} bytes at first, {now.st_size} at the end, and "
-                f"last modified {(now.st_mtime_ns - before.st_mtime_ns) / 1e9:.3f} seconds later",
+                f"last changed {(now.st_ctime_ns - before.st_ctime_ns) / 1e9:.3f} seconds later",
                 retriable=True,
             )
 
@@ -153,6 +154,15 @@ def read_exactly(source: Source, buffer: memoryview, offset: int) -> None:
             f"only {count} of {len(buffer)} bytes could be read at byte {offset}; the source had {source.size} bytes",
             retriable=True,
         )
+
+
+def _require_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ComputationFailed(FailureCode.SOURCE_UNREADABLE, "this is not a regular file", retriable=True)
+
+
+def _marks_of(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def _unreadable(action: str, error: Exception) -> ComputationFailed:

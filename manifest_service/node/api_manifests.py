@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -14,7 +15,7 @@ from urllib3.util import Retry
 
 from manifest_service.digests.bmap import BlockMap
 from manifest_service.digests.digest import Digest
-from manifest_service.disks.limits import MIB
+from manifest_service.disks.limits import KIB, MIB
 from manifest_service.errors import ManifestServiceError, UsageError
 from manifest_service.node.expectations import BadManifest, Expected, read_manifest
 
@@ -23,7 +24,12 @@ KEYS_AT_ONCE = 500
 
 _TIMEOUT = (5, 30)
 """Seconds to connect, and between two parts of an answer."""
-_LARGEST_ANSWER = 64 * MIB
+_LONGEST_ANSWER = 120
+"""Seconds that an answer may take from its first byte to its last."""
+_LARGEST_MAP = 64 * MIB
+_LARGEST_ANSWER = 256 * KIB
+_PER_KEY = 16 * KIB
+"""Bytes of an answer, and of a manifest in it: one has about 2 KiB, and much more if it has many warnings."""
 _AT_ONCE = 64 * 1024
 _RETRIES = Retry(
     total=4,
@@ -31,6 +37,7 @@ _RETRIES = Retry(
     status_forcelist=(429, 502, 503, 504),
     allowed_methods=None,  # Lookups are asked by POST and change nothing; reports carry ids, and count once.
     raise_on_status=False,
+    respect_retry_after_header=False,  # It may say a day.
 )
 
 
@@ -59,28 +66,37 @@ class ApiClient:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=_RETRIES))
 
-    def get(self, path: str, accept: str = "application/json") -> bytes | None:
-        """The body of what is at `path`; None where there is nothing. Raises ServiceAway, or BadManifest."""
-        return self._ask("GET", path, headers={"Accept": accept})
+    def get(self, path: str, accept: str, most: int) -> bytes | None:
+        """The body of what is at `path`; None where there is nothing. Raises ServiceAway, or BadManifest.
 
-    def get_json(self, path: str) -> Any:
-        """As `get`, read as JSON."""
-        body = self.get(path)
-        return None if body is None else self._read_json(body)
+        accept: the media type that is wanted. most: bytes of the body.
+        """
+        return self._ask("GET", path, most, {"Accept": accept})
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Send JSON, and read the answer as JSON. Raises ServiceAway, Rejected, or BadManifest."""
-        answer = self._ask("POST", path, json=body)
+    def post(self, path: str, body: Mapping[str, Any], most: int = _LARGEST_ANSWER) -> Any:
+        """Send JSON, and read the answer as JSON. Raises ServiceAway, Rejected, or BadManifest.
+
+        most: bytes of the answer.
+        """
+        answer = self._ask("POST", path, most, {}, json=body)
         if answer is None:
             raise ServiceAway("service-away", f"{self._place} knows nothing of {path}: is it a manifest-service?")
         return self._read_json(answer)
 
-    def _ask(self, method: str, path: str, **options: Any) -> bytes | None:
+    def _ask(self, method: str, path: str, most: int, headers: Mapping[str, str], **options: Any) -> bytes | None:
+        # Compressed, a short answer could be a long one.
+        headers = {"Accept-Encoding": "identity", **headers}
         try:
             with self._session.request(
-                method, self.url + path, timeout=_TIMEOUT, stream=True, allow_redirects=False, **options
+                method,
+                self.url + path,
+                headers=headers,
+                timeout=_TIMEOUT,
+                stream=True,
+                allow_redirects=False,
+                **options,
             ) as response:
-                body = self._read_body(response)
+                body = self._read_body(response, most)
                 status = response.status_code
         except requests.RequestException as error:
             raise ServiceAway(
@@ -94,12 +110,17 @@ class ApiClient:
             raise ServiceAway("service-away", f"the API at {self._place} answered {status}{_code_of(body)}")
         return body
 
-    def _read_body(self, response: requests.Response) -> bytes:
+    def _read_body(self, response: requests.Response, most: int) -> bytes:
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise BadManifest(f"the API at {self._place} answered in an encoding that nobody asked for")
+        deadline = time.monotonic() + _LONGEST_ANSWER
         body = bytearray()
         for part in response.iter_content(_AT_ONCE):
             body += part
-            if len(body) > _LARGEST_ANSWER:
-                raise BadManifest(f"the API at {self._place} answered more than {_LARGEST_ANSWER} bytes")
+            if len(body) > most:
+                raise BadManifest(f"the API at {self._place} answered more than {most} bytes")
+            if time.monotonic() > deadline:
+                raise ServiceAway("service-away", f"the API at {self._place} answers too slowly")
         return bytes(body)
 
     def _read_json(self, body: bytes) -> Any:
@@ -118,8 +139,8 @@ class ApiManifests:
     def find_by_cache_names(self, cache_names: Iterable[str]) -> Mapping[str, Expected]:
         found: dict[str, Expected] = {}
         for names in _parts(cache_names, KEYS_AT_ONCE):
-            for expected in self._look_up({"cache_names": names}):
-                found[expected.cache_name] = expected
+            answered = {expected.cache_name: expected for expected in self._look_up({"cache_names": names})}
+            found |= {name: answered[name] for name in names if name in answered}
         return found
 
     def find_by_digest(self, digest: Digest) -> Expected | None:
@@ -134,7 +155,7 @@ class ApiManifests:
     def block_map(self, expected: Expected) -> BlockMap | None:
         if not expected.has_block_map:
             return None
-        body = self._client.get(f"/v1/manifests/{expected.image_id}/bmap", accept="application/xml")
+        body = self._client.get(f"/v1/manifests/{expected.image_id}/bmap", "application/xml", _LARGEST_MAP)
         if body is None:
             return None
         try:
@@ -143,7 +164,8 @@ class ApiManifests:
             raise BadManifest(f"the block map of image {expected.image_id} cannot be used: {error}") from error
 
     def _look_up(self, keys: Mapping[str, Sequence[str]]) -> list[Expected]:
-        answer = self._client.post("/v1/lookups", keys)
+        count = sum(len(values) for values in keys.values())
+        answer = self._client.post("/v1/lookups", keys, _LARGEST_ANSWER + count * _PER_KEY)
         manifests = answer.get("manifests") if isinstance(answer, dict) else None
         if not isinstance(manifests, list):
             raise BadManifest("the API answered a lookup with something that has no list of manifests")

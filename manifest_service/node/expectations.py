@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -18,6 +19,9 @@ UNFINISHED = frozenset({"pending", "computing"})
 
 MAX_SIZE = 2**63 - 1
 MAX_TEXT = 1000
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SHA1 = re.compile(r"[0-9a-f]{40}")
+_WORD = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
 
 class BadManifest(ManifestServiceError):
@@ -74,12 +78,12 @@ def read_manifest(document: object) -> Expected:
         raise BadManifest(f"a manifest should be a JSON object; this is a {type(document).__name__}")
     source = _take(document, "source", dict, {})
     return Expected(
-        image_id=_text(document, "image_id"),
-        cache_name=_text(document, "cache_name"),
-        status=_text(document, "status"),
+        image_id=_word(document, "image_id", _UUID) or "",
+        cache_name=_word(document, "cache_name", _SHA1) or "",
+        status=_word(document, "status", _WORD) or "",
         revision=_take(document, "revision", int, 1),
-        name=_take(document, "name", str, None),
-        code=_take(document, "code", str, None),
+        name=_name(document),
+        code=_word(document, "code", _WORD, required=False),
         virtual_size=_size(document, "virtual_size"),
         digests=_digests(_take(document, "digests", dict, {})),
         source_size=_size(source, "size"),
@@ -97,11 +101,20 @@ def _take(document: Mapping[str, Any], key: str, kind: type[Value], default: Val
     return value[:MAX_TEXT] if isinstance(value, str) else value
 
 
-def _text(document: Mapping[str, Any], key: str) -> str:
+def _word(document: Mapping[str, Any], key: str, pattern: re.Pattern[str], *, required: bool = True) -> str | None:
+    """A text of one form: it will stand in reasons, which people see on terminals."""
     value = _take(document, key, str, None)
-    if not value:
-        raise BadManifest(f"a manifest has no {key}")
+    if value is None and not required:
+        return None
+    if value is None or not pattern.fullmatch(value):
+        raise BadManifest(f"a manifest has no {key}, or one that cannot be")
     return str(value)
+
+
+def _name(document: Mapping[str, Any]) -> str | None:
+    """The image's name, which its owner chose; what no encoding knows is replaced."""
+    value = _take(document, "name", str, None)
+    return None if value is None else str(value).encode("utf-8", "replace").decode()
 
 
 def _size(document: Mapping[str, Any], key: str) -> int | None:

@@ -35,6 +35,7 @@ _REASONS = {
     errno.EACCES: "this user may not write to it",
     errno.EPERM: "this user may not write to it",
     errno.ENOSPC: "its file system is full",
+    errno.EEXIST: "it is sealed already, by another hash, block size or salt",
 }
 
 
@@ -58,17 +59,15 @@ def measure(descriptor: int) -> str | None:
 def seal(descriptor: int) -> None:
     """Seal an open file (SHA-256, blocks of 4096 bytes, no salt): the kernel reads all of it once, now.
 
-    descriptor: open for reading only. Raises NotSealed; a file that is sealed already stays as it is.
+    descriptor: open for reading only. Raises NotSealed, for a file that is sealed already, too.
     """
     argument = _ENABLE_ARGUMENT.pack(_VERSION, _SHA256, _BLOCK, 0, 0, 0, 0, 0)
     try:
         fcntl.ioctl(descriptor, _ENABLE, argument)
     except OSError as error:
-        if error.errno == errno.EEXIST:
-            return
         if error.errno in _NOT_SUPPORTED:
             raise NotSealed(
                 "fsverity-unsupported", "its file system has no fs-verity; ext4 needs the feature `verity` (tune2fs -O)"
             ) from error
         why = _REASONS.get(error.errno or 0, (error.strerror or str(error)).lower())
-        raise NotSealed("not-sealed", f"it could not be sealed: {why}") from error
+        raise NotSealed("not-sealed", why) from error

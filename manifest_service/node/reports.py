@@ -7,10 +7,12 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from manifest_service.errors import ManifestServiceError, UsageError
+from manifest_service.disks.source import FileSource, read_padded
+from manifest_service.errors import ComputationFailed, ManifestServiceError, UsageError
 from manifest_service.node.api_manifests import ApiClient, Rejected
 from manifest_service.node.verdicts import FileVerdict
 
@@ -66,7 +68,9 @@ class Reporter:
                     raise Rejected("broken", "it is no report")
                 self._client.post("/v1/verifications", report)
             except Rejected:
-                aside.append(path.rename(path.with_suffix(".rejected")))
+                aside.append(path)
+                with suppress(OSError):
+                    path.rename(path.with_suffix(".rejected"))
             else:
                 path.unlink()
         return aside
@@ -107,12 +111,20 @@ def _batches(verifications: Iterable[dict[str, Any]]) -> Iterator[list[dict[str,
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """A spooled report; None for a file that is none."""
+    """A spooled report; None for what is none, whoever has put it there."""
     try:
-        report = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        with FileSource.open(path) as source:
+            if source.size > 2 * LARGEST_REPORT:
+                return None
+            report = json.loads(read_padded(source, 0, source.size), parse_constant=_refuse_constant)
+    except (ComputationFailed, ValueError, RecursionError):
         return None
     return report if isinstance(report, dict) and isinstance(report.get("verifications"), list) else None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """NaN and the infinities, which JSON does not have."""
+    raise ValueError(name)
 
 
 def _verification(verdict: FileVerdict) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from manifest_service.digests import algorithms as known
 from manifest_service.digests import engine
 from manifest_service.digests.digest import Digest
-from manifest_service.disks.limits import Limits
+from manifest_service.disks.limits import DEFAULT_LIMITS
 from manifest_service.disks.raw import RawDisk
 from manifest_service.disks.source import Source
 from manifest_service.errors import ComputationFailed, FailureCode, ManifestServiceError
@@ -24,9 +24,6 @@ from manifest_service.verdicts import Evidence, Verdict
 FS_VERITY = "fsverity-sha256"
 
 _CHEAPEST_FIRST = (FS_VERITY, "blkhash-sha256", "blake3", "sha256", "sha1", "sha512", "md5")
-_NO_LIMITS = Limits(virtual_size=2**63 - 1)
-"""A file that is there has a size already; nothing is to be believed."""
-
 _NOT_IMAGES = {
     Kind.EPHEMERAL: "an ephemeral disk, which Nova formats by itself",
     Kind.SWAP: "a swap disk, which Nova formats by itself",
@@ -119,9 +116,14 @@ class Verifier:
         reason = "no manifest has its digest; --image-id says which image it should be"
         return FileVerdict(str(path), Verdict.UNKNOWN, reason, size=source.size)
 
+    @property
+    def wants_flat(self) -> bool:
+        """Whether all bytes are to be hashed, whatever cheaper evidence there is."""
+        return self._settings.flat
+
     def digest_of(self, source: Source, algorithm: str) -> str:
         """The digest of a file as a raw disk; holes are not read for a sparse one."""
-        disk = RawDisk(source, _NO_LIMITS)
+        disk = RawDisk(source, DEFAULT_LIMITS)
         return engine.compute(disk, source, [algorithm], progress=self._progress).digests[algorithm]
 
     def algorithm_for(self, expected: Expected) -> str | None:
@@ -140,6 +142,8 @@ class Verifier:
             return None, f"; where cannot be told: {error.reason}"
         if block_map is None:
             return None, "; where cannot be told, for its manifest has no block map"
+        if block_map.virtual_size != expected.virtual_size:
+            return None, "; where cannot be told, for its block map is of a disk of another size"
         return find_differences(block_map, source, lambda done: self._progress(done, source.size)), ""
 
     def tail(self, source: Source, start: int) -> Differences:
@@ -151,6 +155,8 @@ class Verifier:
         if found.verdict is not Verdict.MATCH or found.evidence is Evidence.FS_VERITY:
             return found
         before = self.digest_of(source, FS_VERITY)
+        if fsverity.measure(source.fileno()) == before:
+            return replace(found, reason=f"{found.reason}; it was sealed by fs-verity already")
         try:
             fsverity.seal(source.fileno())
         except fsverity.NotSealed as error:
@@ -175,7 +181,7 @@ class _Comparison:
     source: PoliteFileSource
 
     def verdict(self) -> FileVerdict:
-        measured = fsverity.measure(self.source.fileno())
+        measured = None if self.verifier.wants_flat else fsverity.measure(self.source.fileno())
         if measured is not None and measured == self.expected.digests.get(FS_VERITY):
             return self._say(Verdict.MATCH, "the kernel holds it to the image's digest", Evidence.FS_VERITY, FS_VERITY)
         if self.source.size < self.virtual_size:

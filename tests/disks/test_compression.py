@@ -157,6 +157,17 @@ def test_incomplete_codes_are_refused_as_zlib_refuses_them() -> None:
         _expand("zlib", _with_incomplete_codes(), CLUSTER)
 
 
+def test_thousands_of_empty_zstd_frames_are_refused() -> None:
+    """They would take a hundred times as long as data, in a file of a few KiB."""
+    compressor = zstandard.ZstdCompressor()
+    skippable = (0x184D2A50).to_bytes(4, "little") + bytes(4)
+    content = compressor.compress(TEXT)
+
+    assert _expand("zstd", skippable * 1000 + content, len(TEXT)) == TEXT
+    with pytest.raises(ClusterError, match="more than 1024 zstd frames"):
+        _expand("zstd", skippable * 1024 + content, len(TEXT))
+
+
 @pytest.mark.parametrize("method", ["zlib", "zstd"])
 def test_a_bomb_takes_no_more_memory_than_a_cluster(method: CompressionMethod) -> None:
     content = bytes(64 << 20)

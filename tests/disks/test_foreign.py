@@ -2,7 +2,9 @@
 
 import os
 import random
+import signal
 import struct
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,8 @@ from manifest_service.disks.opening import open_image
 from manifest_service.disks.source import FileSource
 from manifest_service.errors import ComputationFailed, FailureCode, ImageRefused, ManifestServiceError, RefusalCode
 from tests import qemu
+from tests.servers.service import EXECUTABLE
+from tests.waiting import eventually
 
 SIZE = 9 * MIB + 512 * 3
 SECTOR = 512
@@ -243,6 +247,44 @@ def _qemu_children() -> list[bytes]:
     lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
     commands = [Path(f"/proc/{child}/cmdline").read_bytes() for listed in lists for child in listed.split()]
     return [command for command in commands if b"qemu-img" in command]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_qemu_img_ends_with_whoever_started_it(tmp_path: Path, number: signal.Signals) -> None:
+    raw = tmp_path / "raw"
+    chance = random.Random(4)
+    with raw.open("wb") as file:
+        for _ in range(600):
+            file.write(chance.randbytes(MIB))
+    image = _make(raw, "vdi")
+    with subprocess.Popen([EXECUTABLE, "digest", image], stdout=subprocess.DEVNULL) as digest:
+        eventually(lambda: bool(_converting(digest.pid)), timeout=30)
+        (child,) = _converting(digest.pid)
+        digest.send_signal(number)
+    eventually(lambda: not Path(f"/proc/{child}/cmdline").exists() or not _command_of(child), timeout=5)
+
+
+def _converting(pid: int) -> list[int]:
+    """The children of a process that convert."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if b"convert" in _command_of(int(child))]
+
+
+def _command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+@pytest.mark.parametrize("surroundings", ["exec <&-", "ulimit -v 1500000", "ulimit -f 200000", "ulimit -t 100"])
+def test_what_a_process_is_born_with_does_not_matter(raw: Path, surroundings: str) -> None:
+    """Closed standard input, and limits that are lower than ours."""
+    command = f"{surroundings}; exec {EXECUTABLE} digest {_make(raw, 'vdi')}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.timeout(60)

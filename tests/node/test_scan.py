@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -116,12 +116,14 @@ class Rubbish(BaseHTTPRequestHandler):
 
     body: ClassVar[bytes] = b""
     status: ClassVar[int] = 200
+    retry_after: ClassVar[str] = "0"
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(self.status)
         self.send_header("Content-Length", str(len(self.body)))
         self.send_header("Location", "/elsewhere")
+        self.send_header("Retry-After", self.retry_after)
         self.end_headers()
         self.wfile.write(self.body)
 
@@ -139,7 +141,11 @@ def rubbish() -> Iterator[str]:
         thread.join()
 
 
-MANIFEST: dict[str, Any] = {"image_id": "x", "cache_name": "0" * 40, "status": "ready"}
+MANIFEST: dict[str, Any] = {
+    "image_id": "245a8fa1-0861-4783-9ffc-4e4b20f3fe80",
+    "cache_name": "0" * 40,
+    "status": "ready",
+}
 
 
 @pytest.mark.parametrize(
@@ -154,6 +160,10 @@ MANIFEST: dict[str, Any] = {"image_id": "x", "cache_name": "0" * 40, "status": "
         (json.dumps({"manifests": [{**MANIFEST, "virtual_size": -1}]}).encode(), 200),
         (json.dumps({"manifests": [{**MANIFEST, "digests": {"sha256": 5}}]}).encode(), 200),
         (json.dumps({"manifests": [{**MANIFEST, "status": []}]}).encode(), 200),
+        (json.dumps({"manifests": [{**MANIFEST, "status": "\x1b]0;owned\x07\nmatch"}]}).encode(), 200),
+        (json.dumps({"manifests": [{**MANIFEST, "status": "refused", "code": "\x1b[31m"}]}).encode(), 200),
+        (json.dumps({"manifests": [{**MANIFEST, "image_id": "\ud800"}]}).encode(), 200),
+        (json.dumps({"manifests": [MANIFEST] * 5000}).encode(), 200),
         (b'{"code": "\\u001b[31m"}', 500),
         (b"", 301),
         (b"", 404),
@@ -170,6 +180,27 @@ def test_an_api_that_answers_rubbish(
 
     assert (done.returncode, verdicts(done)) == (1, {"0" * 40: "failed", "swap_1": "not-applicable"})
     assert "\\u001b" not in done.stdout
+
+
+def test_a_name_that_no_encoding_knows_ends_nothing(
+    tmp_path: Path, rubbish: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = {**MANIFEST, "name": "\ud800\x1b[31m", "status": "pending"}
+    monkeypatch.setattr(Rubbish, "body", json.dumps({"manifests": [odd, {**odd, "cache_name": "1" * 40}]}).encode())
+    (tmp_path / ("0" * 40)).touch()
+    done = run("scan", "--url", rubbish, tmp_path)
+
+    assert done.returncode == 5
+    assert done.stdout.startswith("pending")
+    assert "\x1b" not in done.stdout
+
+
+def test_an_api_that_asks_to_come_back_tomorrow(tmp_path: Path, rubbish: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Rubbish, "status", 503)
+    monkeypatch.setattr(Rubbish, "retry_after", "86400")
+    (tmp_path / ("0" * 40)).touch()
+
+    assert run("scan", "--url", rubbish, tmp_path).returncode == 1
 
 
 def _free_port() -> int:
@@ -276,15 +307,32 @@ def test_a_whole_folder_that_is_corrupt_is_reported(node: Node, converted: Path,
     assert max(len(each["differs"]) for each in reported) == 100
 
 
-@pytest.mark.parametrize("content", ["{", '{"node": "x", "verifications": [{}]}'])
-def test_a_bad_report_in_the_spool_stops_no_other(node: Node, converted: Path, tmp_path: Path, content: str) -> None:
+def _text(content: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(content)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        _text("{"),
+        _text("[" * 100_000),
+        _text('{"node": "x", "verifications": [{}]}'),
+        _text('{"node": "x", "verifications": [NaN]}'),
+        os.mkfifo,
+        Path.mkdir,
+        lambda path: path.symlink_to("/dev/zero"),
+    ],
+)
+def test_a_bad_report_in_the_spool_stops_no_other(
+    node: Node, converted: Path, tmp_path: Path, plant: Callable[[Path], object]
+) -> None:
     spool = tmp_path / "spool"
     spool.mkdir()
-    (spool / "0.json").write_text(content)
+    plant(spool / "0.json")
     done = run("scan", "--report", "--spool", spool, "--url", node.api.url, node.base)
 
     assert done.returncode == 1
-    assert "0.rejected" in done.stderr
+    assert "0.json" in done.stderr
     assert [path.name for path in spool.iterdir()] == ["0.rejected"]
     assert len(node.api.get("/v1/verifications").json()["verifications"]) == 1
 

@@ -3,13 +3,18 @@
 import os
 import shutil
 import subprocess
+from array import array
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
 
+from manifest_service.digests.bmap import BlockMap
+from manifest_service.node.api_manifests import ApiClient, ApiManifests
 from manifest_service.node.base_directory import cache_name_of, classify
+from manifest_service.node.expectations import Expected
 from manifest_service.node.scanning import Scan
 from manifest_service.node.verdicts import FileVerdict
 from manifest_service.node.verification import Settings, Verifier
@@ -287,6 +292,30 @@ def test_a_file_of_another_name_is_found_by_its_digest(node: Node, converted: Pa
     assert found.image_id is not None
     _flip(path, 0)
     assert node.check(path, Settings(identify=True)).verdict is Verdict.UNKNOWN
+
+
+def test_a_file_of_exbibytes_is_not_read_for_years(node: Node, converted: Path) -> None:
+    # Of the usual file systems, only the one in memory has files so large.
+    with NamedTemporaryFile(dir="/dev/shm") as file:
+        file.truncate(7 << 60)
+        found = node.check(Path(file.name), Settings(identify=True))
+
+    assert found.verdict is Verdict.FAILED
+    assert "more than the" in found.reason
+
+
+def test_a_block_map_of_another_disk_is_not_believed(node: Node, converted: Path) -> None:
+    class Mixed(ApiManifests):
+        def block_map(self, expected: Expected) -> BlockMap | None:
+            return BlockMap(2**63 - 1, array("Q"), array("Q"), b"")
+
+    _flip(converted, 7)
+    manifests = Mixed(ApiClient(node.api.url))
+    verifier = Verifier(manifests, Settings(), lambda done, total: None)
+    (found,) = Scan(manifests, verifier).verdicts([classify(converted)])
+
+    assert (found.verdict, found.differs) == (Verdict.CORRUPT, ())
+    assert "of another size" in found.reason
 
 
 def _resident(path: Path) -> int:

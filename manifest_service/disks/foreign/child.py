@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,9 +54,9 @@ def run_qemu_img(
         raise ComputationFailed(
             FailureCode.QEMU_IMG_MISSING, "qemu-img reads images of this format, and is not installed", retriable=True
         )
-    with tempfile.TemporaryFile() as errors:
+    with open(os.memfd_create("errors", os.MFD_CLOEXEC), "r+b") as errors:
         process = subprocess.Popen(  # noqa: S603
-            [program, *arguments],
+            [*_bound_to_us(), program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
@@ -78,11 +78,24 @@ def run_qemu_img(
 
 def _limit(pid: int, limits: ChildLimits) -> None:
     """Bound a child that has just started. Not before it runs: code between fork and exec is not safe with threads."""
+    wanted = {
+        resource.RLIMIT_AS: limits.memory,
+        resource.RLIMIT_CPU: limits.cpu_time,
+        resource.RLIMIT_FSIZE: limits.file_size,
+        resource.RLIMIT_CORE: 0,
+    }
     with suppress(ProcessLookupError):  # It has ended already.
-        resource.prlimit(pid, resource.RLIMIT_AS, (limits.memory, limits.memory))
-        resource.prlimit(pid, resource.RLIMIT_CPU, (limits.cpu_time, limits.cpu_time + 1))
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limits.file_size, limits.file_size))
-        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+        for kind, value in wanted.items():
+            _, inherited = resource.getrlimit(kind)
+            # What we were given as the most can be lowered, and not raised.
+            most = value if inherited == resource.RLIM_INFINITY else min(value, inherited)
+            resource.prlimit(pid, kind, (most, most))
+
+
+def _bound_to_us() -> Sequence[str]:
+    """What has a child killed when the thread that started it ends, be it by `kill -9`; nothing where that lacks."""
+    setpriv = shutil.which("setpriv")
+    return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]
 
 
 def _wait(process: subprocess.Popen[bytes], tick: Callable[[], None]) -> None:
@@ -102,5 +115,6 @@ def _raise_if_limited(exit_code: int, errors: str, limits: ChildLimits) -> None:
         FailureCode.CONVERSION_LIMIT,
         f"qemu-img was ended with exit code {exit_code}; it may take {limits.memory} bytes of memory,"
         f" {limits.cpu_time} seconds of CPU time and files of {limits.file_size} bytes",
-        retriable=True,
+        # Of the signals, only this one says that the image itself asks for too much.
+        retriable=exit_code != -signal.SIGXFSZ,
     )

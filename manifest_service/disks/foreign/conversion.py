@@ -19,8 +19,9 @@ from manifest_service.errors import ComputationFailed, FailureCode, ImageRefused
 
 _BLOCK = 512
 _LARGEST_INFO = 1 << 20
-_LARGEST_MAP = 1 << 30
+_LARGEST_MAP = 256 << 20
 """Bytes that qemu-img may say. A map has about 100 bytes for each piece of data."""
+_LINES_PER_TICK = 1024
 _WITH_BACKING = {"vmdk", "qed"}
 """Drivers that could open another image as backing; they are told that there is none."""
 
@@ -30,12 +31,12 @@ Tick = Callable[[], None]
 
 @contextmanager
 def converted(
-    source: Source, disk_format: str, limits: Limits, scratch_folder: str, tick: Tick
+    source: Source, disk_format: str, limits: Limits, scratch_folder: str | None, tick: Tick
 ) -> Iterator[FileSource]:
     """The disk of a foreign image as a raw file, which is gone afterwards whatever happens.
 
     disk_format: one of QEMU_DRIVERS, in Glance's words; the magic number is known to agree.
-    scratch_folder: where the disk is written, sparse.
+    scratch_folder: where the disk is written, sparse; None for the system's folder for temporary files.
     Raises ImageRefused for what cannot be trusted or read; ComputationFailed: qemu-img-missing, conversion-limit,
     scratch-full.
     """
@@ -49,7 +50,7 @@ def converted(
             yield disk
 
 
-def _scratch_file(folder: str) -> BinaryIO:
+def _scratch_file(folder: str | None) -> BinaryIO:
     """A file without a name: it goes when it is closed, also if this process is killed."""
     try:
         return cast(BinaryIO, tempfile.TemporaryFile(dir=folder))
@@ -63,7 +64,7 @@ class _Conversion:
     source: Source
     disk_format: str
     limits: Limits
-    scratch_folder: str
+    scratch_folder: str | None
     tick: Tick
     virtual_size: int = 0
 
@@ -72,7 +73,7 @@ class _Conversion:
         with _scratch_file(self.scratch_folder) as output:
             self._run(["info", "--output=json", self._image()], output, _LARGEST_INFO)
             output.seek(0)
-            info = json.load(output)
+            info = _read_json(output.read())
         if "backing-filename" in info:
             raise ImageRefused(RefusalCode.BACKING_FILE, f"qemu-img sees another image behind this {self.disk_format}")
         self.virtual_size = int(info["virtual-size"])
@@ -89,9 +90,18 @@ class _Conversion:
         with _scratch_file(self.scratch_folder) as output:
             self._run(["map", "--output=json", self._image()], output, _LARGEST_MAP)
             output.seek(0)
-            for line in output:
+            end = 0
+            for number, line in enumerate(output):
+                if number % _LINES_PER_TICK == 0:
+                    self.tick()
                 # One object a line, which keeps memory bounded: "[{…}," then "{…}," and last "{…}]".
-                self._require_within_file(json.loads(line.strip().strip(b"[],") or b"{}"))
+                text = line.strip().strip(b"[],")
+                if text:
+                    extent = _read_json(text)
+                    end = extent["start"] + extent["length"]
+                    self._require_within_file(extent)
+            if end != self.virtual_size:
+                raise _scratch_is_full()  # qemu-img does not tell when it cannot write all it says.
 
     def _require_within_file(self, extent: dict[str, Any]) -> None:
         start = extent.get("offset")
@@ -147,14 +157,27 @@ class _Conversion:
 
     def _raise_failure(self, command: str, result: ChildResult) -> None:
         if os.strerror(errno.ENOSPC) in result.errors:
-            raise ComputationFailed(
-                FailureCode.SCRATCH_FULL, "the file system of [DEFAULT] scratch_path is full", retriable=True
-            )
+            raise _scratch_is_full()
         # Its own words may quote the image, escape sequences included.
         raise ImageRefused(
             RefusalCode.CORRUPT_DATA,
             f"qemu-img cannot read this {self.disk_format} image: `qemu-img {command}` ended with {result.exit_code}",
         )
+
+
+def _read_json(text: bytes) -> dict[str, Any]:
+    """What qemu-img said. It does not tell when the file system is full and what it says is cut."""
+    try:
+        said: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise _scratch_is_full() from error
+    return said
+
+
+def _scratch_is_full() -> ComputationFailed:
+    return ComputationFailed(
+        FailureCode.SCRATCH_FULL, "the file system of scratch files ([DEFAULT] scratch_path) is full", retriable=True
+    )
 
 
 def _round_up(size: int) -> int:

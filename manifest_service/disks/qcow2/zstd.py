@@ -48,8 +48,9 @@ class ZstdDecompressor:
             self._cluster = bytearray(size + 1)
         cluster = memoryview(self._cluster)
         done = position = 0
+        steps = _Steps()
         while done < size:
-            end = _frame_end(present, position)
+            end = _frame_end(present, position, steps)
             done += self._decompress_frame(present[position:end], cluster[done:])
             position = end
         if done > size:
@@ -71,8 +72,25 @@ _RESERVED_BLOCK = 3
 _RLE_BLOCK = 1
 _CHECKSUM = 4
 
+_MOST_STEPS = 1024
+"""Frames and blocks in a cluster, the largest of which has 16 blocks of full size. qemu knows no bound, and writes one
+frame; but a cluster of thousands of empty ones takes a hundred times as long as one that is full of data."""
 
-def _frame_end(data: memoryview, start: int) -> int:
+
+class _Steps:
+    """Counts frames and blocks of one cluster."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_STEPS
+
+    def take(self) -> None:
+        """Raises ClusterError for one too many."""
+        self._left -= 1
+        if self._left < 0:
+            raise ClusterError(f"there are more than {_MOST_STEPS} zstd frames and blocks in one cluster")
+
+
+def _frame_end(data: memoryview, start: int, steps: _Steps) -> int:
     """Find where the frame that begins at `start` ends, from the sizes of its blocks.
 
          0       4                                            0                2 3                         23
@@ -82,6 +100,7 @@ def _frame_end(data: memoryview, start: int) -> int:
 
     Format: RFC 8878, sections 3.1.1 and 3.1.2.
     """
+    steps.take()
     (magic,) = _unpack("<I", data, start)
     if magic & ~0xF == _SKIPPABLE_MAGIC:
         (length,) = _unpack("<I", data, start + 4)
@@ -96,6 +115,7 @@ def _frame_end(data: memoryview, start: int) -> int:
         raise ClusterError("a zstd frame's header is invalid") from error
     last = 0
     while not last:
+        steps.take()
         low, high = _unpack("<HB", data, position)
         block = low | high << 16
         last, kind, length = block & 1, block >> 1 & 3, block >> 3
