@@ -18,7 +18,7 @@ BIN := .venv/bin
 # -qq: only errors.
 PIP_INSTALL := $(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt
 
-PROGRAMS := qemu-img=qemu-utils fsverity=fsverity bmaptool=bmap-tools mkfs.ext4=e2fsprogs
+PROGRAMS := qemu-img=qemu-utils fsverity=fsverity bmaptool=bmap-tools mkfs.ext4=e2fsprogs systemd-analyze=systemd
 SERVERS := rabbitmq-server=rabbitmq-server initdb=postgresql mariadbd=mariadb-server
 # For tests in a virtual machine with another kernel; only an x86_64 machine runs them.
 GUEST := $(if $(filter x86_64,$(shell uname -m)),qemu-system-x86_64=qemu-system-x86 cpio=cpio)

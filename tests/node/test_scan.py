@@ -101,6 +101,23 @@ def test_the_rest_is_checked_whatever_is_wrong_with_one(node: Node, converted: P
     assert gone.returncode == 5  # no such image is known: nothing has to be opened
 
 
+def test_a_file_that_may_not_be_read_is_said(node: Node, converted: Path) -> None:
+    # Root may read everything, unless it is without these two.
+    without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    other = converted.with_name(converted.name + "_1")
+    shutil.copyfile(converted, other)
+    other.chmod(0)
+    done = subprocess.run(
+        [*without, EXECUTABLE, "scan", "--json", "--url", node.api.url, node.base],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, verdicts(done)) == (1, {converted.name: "match", other.name: "failed"})
+    assert "permission denied" in done.stdout
+
+
 def test_ten_thousand_files(node: Node) -> None:
     for number in range(10_000):
         (node.base / f"{number:040x}").touch()
