@@ -45,11 +45,14 @@ HASH_ALONE = Peer(
     comparable=False,
 )
 CONVERT = "qemu-img convert -f qcow2 -O raw {image} {scratch}"
+OPENSSL = Peer(
+    "openssl", "`qemu-img convert`, then `openssl dgst`", f"{CONVERT} && openssl dgst -r -sha256 {{scratch}}"
+)
 FLAT_PEERS = (
     OURS,
     HASH_ALONE,
     Peer("sha256sum", "`qemu-img convert`, then `sha256sum`", f"{CONVERT} && sha256sum {{scratch}}"),
-    Peer("openssl", "`qemu-img convert`, then `openssl dgst`", f"{CONVERT} && openssl dgst -r -sha256 {{scratch}}"),
+    OPENSSL,
     Peer(
         "nbdcopy",
         "`qemu-nbd`, `nbdcopy` into `sha256sum`",
