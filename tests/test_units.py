@@ -23,7 +23,7 @@ def units(tmp_path: Path) -> Path:
 
 
 def _analyze(*arguments: object) -> str:
-    command = [programs.find("systemd-analyze", "systemd"), *map(str, arguments)]
+    command: list[str | Path] = [programs.find("systemd-analyze", "systemd"), *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.returncode == 0, done.stdout
     return done.stdout
