@@ -96,7 +96,7 @@ def test_fsverity_is_what_the_real_tool_prints(size: int, tmp_path: Path, fsveri
     assert _digest("fsverity-sha256", disk) == done.stdout.strip()
 
 
-@pytest.mark.parametrize("size", [GIB, 128 * 4096, 129 * 128 * 4096 + 1])
+@pytest.mark.parametrize("size", [pytest.param(GIB, marks=pytest.mark.slow), 128 * 4096, 129 * 128 * 4096 + 1])
 def test_zeros_known_in_advance_give_what_the_real_tool_reads(size: int, tmp_path: Path, fsverity: str) -> None:
     file = tmp_path / "disk"
     with file.open("wb") as stream:

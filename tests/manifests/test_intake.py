@@ -86,6 +86,7 @@ def test_an_image_that_is_deleted_before_its_upload_is_known_gets_no_manifest(da
     assert database.transaction(queue.length) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("life", [UPLOAD_LIFE, [*UPLOAD_LIFE[1:4], DELETION]], ids=["kept", "deleted"])
 def test_every_order_ends_in_the_same_state(
     life: list[ImageObservation], tmp_path_factory: pytest.TempPathFactory
