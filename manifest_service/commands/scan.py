@@ -66,22 +66,34 @@ def command(
     files = list(list_files(folder.absolute()))
     verdicts: list[FileVerdict] = []
     unreported: list[FileVerdict] = []
+    reported = EXIT_MATCH
     try:
         for found in check(files, manifests, settings, verdict_output(as_json=as_json)):
             verdicts.append(found)
             unreported.append(found)
             if reporter is not None and len(unreported) == AT_ONCE:
-                reporter.keep(unreported)
+                reported |= _keep(reporter, unreported)
                 unreported.clear()
     finally:
         if reporter is not None:
-            reporter.keep(unreported)
+            reported |= _keep(reporter, unreported)
+    _summarise(verdicts)
+    if reporter is not None:
+        reported |= _send(reporter)
     if textfile is not None:
         seconds, size = time.monotonic() - began, sum(found.size or 0 for found in verdicts)
         write_metrics(textfile, [found.verdict for found in verdicts], datetime.now(UTC), seconds, size)
-    _summarise(verdicts)
-    sent = EXIT_MATCH if reporter is None else _send(reporter)
-    sys.exit(exit_code_of(found.verdict for found in verdicts) or sent)
+    sys.exit(exit_code_of(found.verdict for found in verdicts) or reported)
+
+
+def _keep(reporter: Reporter, verdicts: Sequence[FileVerdict]) -> int:
+    """Spool verdicts. Where that fails it is said, and files are checked all the same."""
+    try:
+        reporter.keep(verdicts)
+    except ManifestServiceError as error:
+        click.echo(f"manifest-service: {len(verdicts)} verdicts are not reported: {error}", err=True)
+        return EXIT_FAILED
+    return EXIT_MATCH
 
 
 def _send(reporter: Reporter) -> int:

@@ -354,6 +354,24 @@ def test_a_bad_report_in_the_spool_stops_no_other(
     assert len(node.api.get("/v1/verifications").json()["verifications"]) == 1
 
 
+def test_a_spool_that_is_full_keeps_no_file_from_being_checked_and_empties_again(
+    node: Node, converted: Path, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    for number in range(10_000):
+        (spool / f"{number}.json").write_text("{")
+    options = ["--report", "--spool", spool, "--url", node.api.url, node.base]
+
+    done = run("scan", *options)
+    assert done.returncode == 1
+    assert done.stdout.startswith("match")
+    assert "1 verdicts are not reported: spool-full" in done.stderr
+
+    assert run("scan", *options).returncode == 0
+    assert len(node.api.get("/v1/verifications").json()["verifications"]) == 1
+
+
 def test_metrics_for_node_exporter(node: Node, converted: Path, tmp_path: Path) -> None:
     textfile = tmp_path / "scan.prom"
     run("scan", "--textfile", textfile, "--url", node.api.url, node.base)
