@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from datetime import UTC, datetime
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, LargeBinary
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, LargeBinary, Text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator
 
@@ -42,3 +42,6 @@ class CompressedText(TypeDecorator[str]):
 
 # SQLite numbers rows by itself only in a column that is declared INTEGER.
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
+
+# MariaDB's TEXT ends at 64 KiB.
+LongText = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")

@@ -15,6 +15,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from manifest_service.errors import ManifestServiceError
+from manifest_service.manifests import serving
 from manifest_service.manifests.database import database_now
 from manifest_service.manifests.models import Event, Image, Manifest, QueueEntry
 from manifest_service.manifests.states import UNFINISHED, EventKind, Status
@@ -43,7 +44,9 @@ def observe(session: Session, seen: ImageObservation) -> None:
     image = session.scalar(select(Image).where(Image.image_id == seen.image_id))
     is_newest = image is None or seen.order > image.observed_order
     if image is None:
-        image = Image(image_id=seen.image_id, cache_name=cache_name_of(seen.image_id), first_seen_at=now)
+        image = Image(
+            image_id=seen.image_id, cache_name=cache_name_of(seen.image_id), first_seen_at=now, changed_at=now
+        )
         session.add(image)
     if is_newest:
         _describe(image, seen)
@@ -52,6 +55,7 @@ def observe(session: Session, seen: ImageObservation) -> None:
     session.flush()
     if seen.holds_data and image.deleted_at is None:
         _ask_for_manifest(session, image, seen, is_newest=is_newest, now=now)
+    serving.refresh(session, image.image_id, now)
 
 
 def record_rejected_upload(session: Session, text: str, message_id: str | None) -> None:
@@ -78,6 +82,7 @@ def request_computation(session: Session, image_id: str) -> None:
     now = database_now(session)
     manifest = _add_manifest(session, image, image.size, image.checksums, now)
     add_event(session, image_id, EventKind.COMPUTATION_REQUESTED, now, {"revision": manifest.revision})
+    serving.refresh(session, image_id, now)
 
 
 def add_event(  # noqa: PLR0913

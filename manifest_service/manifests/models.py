@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from manifest_service.manifests.columns import CompressedText, RowNumber, UtcDateTime
+from manifest_service.manifests.columns import CompressedText, LongText, RowNumber, UtcDateTime
 
 # utf8mb4_bin: identifiers and digests compare byte by byte on MariaDB too, and names may hold any character.
 _MARIADB = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
@@ -42,7 +42,15 @@ class Image(Base):
     """A Glance image as the latest of its notifications describes it."""
 
     __tablename__ = "images"
-    __table_args__ = (Index("ix_images_deleted_at_id", "deleted_at", "id"), _MARIADB)
+    # Each filter of the list has an index in the list's own order, so that a page costs the same at any number of rows.
+    __table_args__ = (
+        Index("ix_images_status_id", "status", "id"),
+        Index("ix_images_owner_id", "owner", "id"),
+        Index("ix_images_disk_format_id", "disk_format", "id"),
+        Index("ix_images_name_id", "name", "id"),
+        Index("ix_images_changed_at_id", "changed_at", "id"),
+        _MARIADB,
+    )
 
     id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
     """Order of first sight: what pages are cut by."""
@@ -50,7 +58,7 @@ class Image(Base):
     cache_name: Mapped[str] = mapped_column(String(40), index=True)
     """SHA-1 of the image id in hex: the name of its file in Nova's `_base`."""
     name: Mapped[str | None] = mapped_column(String(255))
-    owner: Mapped[str | None] = mapped_column(String(255), index=True)
+    owner: Mapped[str | None] = mapped_column(String(255))
     visibility: Mapped[str | None] = mapped_column(String(32))
     disk_format: Mapped[str | None] = mapped_column(String(32))
     container_format: Mapped[str | None] = mapped_column(String(32))
@@ -63,8 +71,14 @@ class Image(Base):
     """Sorts observations of one image from old to new; see `intake.order_of`."""
     current_revision: Mapped[int | None] = mapped_column(Integer)
     """The revision that is served; none until Glance has had the image active once."""
+    status: Mapped[str | None] = mapped_column(String(16))
+    """Of the revision that is served, or `deleted`; see `serving.refresh`, which alone writes it."""
     first_seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When the image, or what is served of it, last changed."""
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    imported_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When another site's export brought it; None for an image of our own Glance."""
     version: Mapped[int] = mapped_column(Integer)
 
     # Every write is a compare-and-swap on `version`: two listeners that change one image at once cannot lose either.
@@ -97,7 +111,7 @@ class Manifest(Base):
     """Algorithm to hex, computed by us over the source in the same pass."""
     warnings: Mapped[list[str]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     computed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     computed_by: Mapped[str | None] = mapped_column(String(255))
 
@@ -124,6 +138,31 @@ class ManifestBlockMap(Base):
     """In bmaptool's format 2.0."""
 
 
+class ManifestStatement(Base):
+    """The signed statement of a ready manifest, as it was made with it."""
+
+    __tablename__ = "manifest_statements"
+    __table_args__ = (Index("ix_manifest_statements_key_id_manifest_id", "key_id", "manifest_id"), _MARIADB)
+
+    manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(64))
+    envelope: Mapped[str] = mapped_column(LongText)
+    """A DSSE envelope, as JSON. It holds the bytes that were signed."""
+
+
+class SigningKey(Base):
+    """A public key that statements were signed with: served to all, and kept after its private half has gone."""
+
+    __tablename__ = "signing_keys"
+    __table_args__ = (_MARIADB,)
+
+    key_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of the key's SubjectPublicKeyInfo (DER), in hex."""
+    public_key: Mapped[str] = mapped_column(Text)
+    """SubjectPublicKeyInfo, PEM."""
+    first_used_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class QueueEntry(Base):
     """A manifest that waits for a worker or is being computed by one. It goes when the manifest is final."""
 
@@ -147,7 +186,11 @@ class Event(Base):
     """One line of an image's history."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_image_id_id", "image_id", "id"), _MARIADB)
+    __table_args__ = (
+        Index("ix_events_image_id_id", "image_id", "id"),
+        Index("ix_events_kind_id", "kind", "id"),
+        _MARIADB,
+    )
 
     id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
     image_id: Mapped[str | None] = mapped_column(String(36))

@@ -9,7 +9,15 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select
 from sqlalchemy.orm import Session
 
-from manifest_service.manifests.models import Event, Image, Manifest, ManifestBlockMap, ManifestDigest, QueueEntry
+from manifest_service.manifests.models import (
+    Event,
+    Image,
+    Manifest,
+    ManifestBlockMap,
+    ManifestDigest,
+    ManifestStatement,
+    QueueEntry,
+)
 from manifest_service.manifests.states import Status
 from manifest_service.manifests.values import HistoryEvent, ManifestRecord, Progress
 
@@ -118,14 +126,16 @@ def oldest_waiting(session: Session) -> datetime | None:
     return session.scalar(select(func.min(QueueEntry.enqueued_at)))
 
 
-_Rows = Select[Image, Manifest, QueueEntry | None]
+_Rows = Select[Image, Manifest, QueueEntry | None, int | None, str | None]
 
 
 def _joined(image_to_manifest: ColumnElement[bool]) -> _Rows:
     return (
-        select(Image, Manifest, QueueEntry)
+        select(Image, Manifest, QueueEntry, ManifestBlockMap.manifest_id, ManifestStatement.key_id)
         .join(Manifest, image_to_manifest)
         .outerjoin(QueueEntry, QueueEntry.manifest_id == Manifest.id)
+        .outerjoin(ManifestBlockMap, ManifestBlockMap.manifest_id == Manifest.id)
+        .outerjoin(ManifestStatement, ManifestStatement.manifest_id == Manifest.id)
     )
 
 
@@ -147,10 +157,8 @@ def _any_of(digests: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
 
 def _conditions(wanted: ManifestFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if wanted.status is Status.DELETED:
-        conditions.append(Image.deleted_at.is_not(None))
-    elif wanted.status is not None:
-        conditions += [Image.deleted_at.is_(None), Manifest.status == wanted.status]
+    if wanted.status is not None:
+        conditions.append(Image.status == wanted.status)
     if wanted.disk_format is not None:
         conditions.append(Image.disk_format == wanted.disk_format)
     if wanted.owner is not None:
@@ -158,7 +166,7 @@ def _conditions(wanted: ManifestFilter) -> list[ColumnElement[bool]]:
     if wanted.cache_name is not None:
         conditions.append(Image.cache_name == wanted.cache_name)
     if wanted.since is not None:
-        conditions.append(or_(Manifest.updated_at >= wanted.since, Image.deleted_at >= wanted.since))
+        conditions.append(Image.changed_at >= wanted.since)
     if wanted.digest is not None:
         algorithm, value = wanted.digest
         conditions.append(
@@ -172,29 +180,35 @@ def _conditions(wanted: ManifestFilter) -> list[ColumnElement[bool]]:
 
 
 def _records(session: Session, query: _Rows) -> list[ManifestRecord]:
-    """Run a query of joined rows, and fetch what all of them have in other tables in one query a table."""
+    """Run a query of joined rows, and fetch the digests of all of them in one more."""
     rows = session.execute(query).all()
-    digests: dict[int, dict[str, str]] = {manifest.id: {} for _, manifest, _ in rows}
-    mapped: set[int] = set()
+    digests: dict[int, dict[str, str]] = {row.Manifest.id: {} for row in rows}
     if digests:
         for digest in session.scalars(select(ManifestDigest).where(ManifestDigest.manifest_id.in_(digests))):
             digests[digest.manifest_id][digest.algorithm] = digest.value
-        ids = select(ManifestBlockMap.manifest_id).where(ManifestBlockMap.manifest_id.in_(digests))
-        mapped.update(session.scalars(ids))
     return [
-        _record(image, manifest, entry, digests[manifest.id], has_block_map=manifest.id in mapped)
-        for image, manifest, entry in rows
+        _record(image, manifest, entry, digests[manifest.id], has_block_map=mapped is not None, key_id=key_id)
+        for image, manifest, entry, mapped, key_id in rows
     ]
 
 
-def _record(
-    image: Image, manifest: Manifest, entry: QueueEntry | None, digests: dict[str, str], *, has_block_map: bool
+def _record(  # noqa: PLR0913
+    image: Image,
+    manifest: Manifest,
+    entry: QueueEntry | None,
+    digests: dict[str, str],
+    *,
+    has_block_map: bool,
+    key_id: str | None,
 ) -> ManifestRecord:
     return ManifestRecord(
         image_id=image.image_id,
         revision=manifest.revision,
         status=Status.DELETED if image.deleted_at is not None else Status(manifest.status),
         name=image.name,
+        owner=image.owner,
+        visibility=image.visibility,
+        container_format=image.container_format,
         cache_name=image.cache_name,
         disk_format=manifest.disk_format,
         code=manifest.code,
@@ -205,9 +219,12 @@ def _record(
         source_checksums=manifest.source_checksums,
         warnings=tuple(manifest.warnings),
         has_block_map=has_block_map,
+        key_id=key_id,
         progress=None if entry is None else Progress(entry.bytes_done, entry.bytes_total),
         created_at=manifest.created_at,
         computed_at=manifest.computed_at,
         computed_by=manifest.computed_by,
+        changed_at=image.changed_at,
         deleted_at=image.deleted_at,
+        imported_at=image.imported_at,
     )

@@ -98,12 +98,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class ManifestRecord:
-    """One revision of an image's manifest as the API shows it. Sizes in bytes, times in UTC."""
+    """One revision of an image's manifest as the API shows it. Sizes in bytes, times in UTC.
+
+    key_id: of the key that its statement is signed with; None where it has no statement.
+    """
 
     image_id: str
     revision: int
     status: Status
     name: str | None
+    owner: str | None
+    visibility: str | None
+    container_format: str | None
     cache_name: str
     disk_format: str | None
     code: str | None
@@ -114,11 +120,14 @@ class ManifestRecord:
     source_checksums: Mapping[str, str]
     warnings: tuple[str, ...]
     has_block_map: bool
+    key_id: str | None
     progress: Progress | None
     created_at: datetime
     computed_at: datetime | None
     computed_by: str | None
+    changed_at: datetime
     deleted_at: datetime | None
+    imported_at: datetime | None
 
 
 @dataclass(frozen=True)

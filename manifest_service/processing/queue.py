@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
 from manifest_service.errors import ComputationFailed, FailureCode, ImageRefused, ManifestServiceError
+from manifest_service.manifests import serving
 from manifest_service.manifests.database import database_now
 from manifest_service.manifests.intake import add_event
 from manifest_service.manifests.models import Image, Manifest, ManifestBlockMap, ManifestDigest, QueueEntry
@@ -103,6 +104,7 @@ def finish_ready(session: Session, task: Task, computed: ComputedManifest, compu
     _conflict_with_intake(image)
     detail = {"revision": manifest.revision, "attempt": task.attempt, "digests": dict(computed.digests)}
     add_event(session, task.image_id, EventKind.READY, now, detail)
+    serving.refresh(session, task.image_id, now)
     return True
 
 
@@ -165,6 +167,7 @@ def _begin(session: Session, entry: QueueEntry, token: str, worker: str, now: da
     attempt = entry.attempts + 1
     detail = {"revision": manifest.revision, "attempt": attempt, "worker": worker}
     add_event(session, entry.image_id, EventKind.COMPUTATION_STARTED, now, detail)
+    serving.refresh(session, entry.image_id, now)
     return Task(
         manifest_id=manifest.id,
         image_id=entry.image_id,
@@ -194,6 +197,7 @@ def _end_without(session: Session, manifest: Manifest, error: ManifestServiceErr
     manifest.updated_at = now
     detail = {"revision": manifest.revision, "code": error.code, "reason": error.reason}
     add_event(session, manifest.image_id, EventKind.REFUSED if refused else EventKind.FAILED, now, detail)
+    serving.refresh(session, manifest.image_id, now)
 
 
 def _expects_other_data(manifest: Manifest, task: Task) -> bool:
@@ -241,3 +245,4 @@ def _set_pending(
         .where(Manifest.id == task.manifest_id)
         .values(status=Status.PENDING, updated_at=now, code=code, reason=reason)
     )
+    serving.refresh(session, task.image_id, now)

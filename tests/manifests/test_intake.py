@@ -13,6 +13,7 @@ from manifest_service.errors import ComputationFailed, FailureCode
 from manifest_service.manifests import intake, schema
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.models import Event, Image, Manifest, QueueEntry
+from manifest_service.manifests.states import Status
 from manifest_service.manifests.values import ImageObservation
 from manifest_service.processing import queue
 from tests.builders import IMAGE_ID, NOON, claimed, computed, current, finish, history, observation, observe
@@ -36,6 +37,8 @@ def state(database: Database) -> tuple[object, ...]:
         image = session.scalars(select(Image)).one()  # type: ignore[attr-defined]
         manifests = session.scalars(select(Manifest).order_by(Manifest.revision)).all()  # type: ignore[attr-defined]
         entries = session.scalar(select(func.count()).select_from(QueueEntry))  # type: ignore[attr-defined]
+        served = next((row.status for row in manifests if row.revision == image.current_revision), None)
+        assert image.status == (Status.DELETED if image.deleted_at else served)
         return (
             image.name,
             image.glance_status,

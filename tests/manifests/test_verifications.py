@@ -4,17 +4,13 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import uuid4
 
-from alembic import command
-from alembic.config import Config
-
-from manifest_service.manifests import migrations, schema, verifications
+from manifest_service.manifests import verifications
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.verifications import VerificationFilter, VerificationRecord, VerificationReport
 from manifest_service.verdicts import Verdict
-from tests.builders import IMAGE_ID, NOON, current, history, observation, observe
+from tests.builders import IMAGE_ID, NOON, history, observation, observe
 
 HOUR = timedelta(hours=1)
 
@@ -55,26 +51,6 @@ def test_batches_that_cross_each_other_all_arrive(database: Database) -> None:
 
     assert recorded == [20] * 8
     assert {each.report for each in latest(database)} == set(backwards[-1])
-
-
-def test_a_database_from_before_is_upgraded_with_what_it_holds(database_url: str) -> None:
-    database = Database(database_url)
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    with database.engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
-    observe(database, observation())
-
-    schema.upgrade(database)
-
-    schema.require_current(database)
-    kept = current(database)
-    assert kept is not None
-    assert kept.name == "q1"
-    assert record(database, reported(0, verdict=Verdict.CORRUPT)) == 1
-    assert history(database) == ["uploaded", "verified"]
-    database.close()
 
 
 def test_a_node_whose_clock_is_ahead_does_not_keep_its_verdict_for_ever(database: Database) -> None:

@@ -1,0 +1,31 @@
+"""What is served of an image, said in the image's own row, so that lists are answered from one index."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import case, select, update
+from sqlalchemy.orm import Session
+
+from manifest_service.manifests.models import Image, Manifest
+from manifest_service.manifests.states import Status
+
+
+def refresh(session: Session, image_id: str, now: datetime) -> None:
+    """Say anew what is served of an image. Whoever changes it calls this in the same transaction.
+
+    now: by the database's clock.
+    """
+    session.flush()
+    served = (
+        select(Manifest.status)
+        .where(Manifest.image_id == Image.image_id, Manifest.revision == Image.current_revision)
+        .scalar_subquery()
+    )
+    # Past the row's version: this follows from other rows, and would only have a listener run its transaction again.
+    session.execute(
+        update(Image)
+        .where(Image.image_id == image_id)
+        .values(status=case((Image.deleted_at.is_not(None), Status.DELETED), else_=served), changed_at=now)
+        .execution_options(synchronize_session=False)
+    )
