@@ -12,10 +12,9 @@ from manifest_service.digests import algorithms as known
 from manifest_service.digests.algorithms import Consumer
 from manifest_service.digests.bmap import BlockMap, BlockMapper
 from manifest_service.digests.fanout import FanOut
-from manifest_service.disks.buffers import Buffer
 from manifest_service.disks.disk import Disk
 from manifest_service.disks.limits import MIB
-from manifest_service.disks.reading import read_disk
+from manifest_service.disks.reading import Piece, read_disk
 from manifest_service.disks.runs import Zeros
 from manifest_service.disks.source import Source
 from manifest_service.errors import UsageError
@@ -59,8 +58,9 @@ def compute(  # noqa: PLR0913
 
     disk, source: a disk and the source it was opened from. Only the calling thread reads the source.
     block_map_ranges: the most ranges that a block map may have; 0 for no map.
-    consumers: others that are given the disk in the same pass, each on a thread of its own; by names that no algorithm
-        has. What one raises ends the computation and is passed on. When this returns, all have taken in everything.
+    consumers: others that are given the disk in the same pass, piece by piece in order, on changing threads; by names
+        that no algorithm has. What one raises ends the computation and is passed on. When this returns, all have taken
+        in everything.
     progress: called from the calling thread now and then, and once at the end.
     Raises UsageError for an unknown algorithm or none, ImageRefused for what is found broken on the way,
     ComputationFailed if the source cannot be read, and whatever `progress` raises. All threads have ended by then.
@@ -103,7 +103,7 @@ def _feed(disk: Disk, source: Source, consumers: Mapping[str, Consumer], progres
     reporter.report()
 
 
-def _split_zeros(pieces: Iterable[Buffer | Zeros]) -> Iterator[Buffer | Zeros]:
+def _split_zeros(pieces: Iterable[Piece]) -> Iterator[Piece]:
     for piece in pieces:
         if isinstance(piece, Zeros):
             whole, rest = divmod(piece.length, _LONGEST_ZEROS)

@@ -1,19 +1,32 @@
-"""One stream of bytes to several consumers, each on its own thread."""
+"""One stream of bytes to several consumers, by threads that each carry a piece through all of them.
+
+    thread 1   inflate 1 │ sha256 1 │ sha512 1 │ inflate 3 │ ...
+    thread 2         inflate 2      │ sha256 2 │ sha512 2  │ ...
+
+A consumer takes in one piece at a time, in order. A thread hashes what it has inflated itself, while that is in the
+cache of its core: to hash what another core had inflated took half as long again (docs/decisions/inflating.md).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from queue import Queue
-from threading import Thread
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Lock, Semaphore, Thread
 from types import TracebackType
 from typing import Self
 
 from manifest_service.digests.algorithms import Consumer
 from manifest_service.disks.buffers import Buffer
+from manifest_service.disks.reading import Piece, Unfinished
 from manifest_service.disks.runs import Zeros
 
-_QUEUED = 12
-"""Pieces that wait for one consumer at most."""
+_QUEUED = 2
+"""Pieces that wait for a thread at most. More would only be longer out of the caches."""
+
+_MOST_CORES = 4
+"""Cores that are used for inflating at most, where there are so many."""
 
 
 class FanOut:
@@ -23,47 +36,49 @@ class FanOut:
     """
 
     def __init__(self, consumers: Mapping[str, Consumer]) -> None:
-        """consumers: by name, which is for error messages and the threads."""
-        self._lanes = [_Lane(name, consumer) for name, consumer in consumers.items()]
+        """consumers: by name, which is for error messages."""
+        self._stations = [_Station(name, consumer) for name, consumer in consumers.items()]
+        self._most_threads = min(_MOST_CORES, len(os.sched_getaffinity(0))) + len(consumers)
+        self._threads: list[Thread] = []
+        self._queue: SimpleQueue[_Carried | None] = SimpleQueue()
+        self._room = Semaphore(self._most_threads + _QUEUED)
+        self._turns = [Lock() for _ in self._stations]
         self._length = 0
-        self._started = False
+        self._failure: BaseException | None = None
+        self._aborted = False
 
-    def put(self, piece: Buffer | Zeros) -> None:
-        """Hand over the next piece; wait while one is behind. A buffer is let go of when all are done with it."""
-        self._start()
+    def put(self, piece: Piece) -> None:
+        """Hand over the next piece; wait while all threads are busy. It is let go of when all consumers have had it."""
+        self._room.acquire()
         self._raise_failure()
-        if isinstance(piece, Buffer):
-            piece.retain(len(self._lanes))
-            piece.release()
+        if len(self._threads) < self._most_threads:
+            thread = Thread(target=self._work, name=f"digest-{len(self._threads)}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        next_turns = [Lock() for _ in self._stations]
+        for turn in next_turns:
+            turn.acquire()
         self._length += piece.length
-        for lane in self._lanes:
-            lane.put(piece)
+        self._queue.put(_Carried(piece, self._turns, next_turns))
+        self._turns = next_turns
 
     def finish(self) -> None:
         """Wait until all consumers have taken in everything."""
-        self._start()
-        self._end(abort=False)
+        self._end()
         self._raise_failure()
-        for lane in self._lanes:
-            if lane.length != self._length:
-                raise RuntimeError(f"{lane.name} took in {lane.length} of {self._length} bytes")
+        for station in self._stations:
+            if station.length != self._length:
+                raise RuntimeError(f"{station.name} took in {station.length} of {self._length} bytes")
 
     def _raise_failure(self) -> None:
-        for lane in self._lanes:
-            if lane.failure is not None:
-                raise lane.failure
+        if self._failure is not None:
+            raise self._failure
 
-    def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            for lane in self._lanes:
-                lane.start()
-
-    def _end(self, *, abort: bool) -> None:
-        for lane in self._lanes:
-            lane.end(abort=abort)
-        for lane in self._lanes:
-            lane.join()
+    def _end(self) -> None:
+        for _ in self._threads:
+            self._queue.put(None)  # It never waits, and one too many does no harm: Ctrl-C may lead here twice.
+        for thread in self._threads:
+            thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -71,52 +86,77 @@ class FanOut:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end(abort=True)
+        self._aborted = True
+        self._end()
+        self._failure = None  # It holds frames that hold us.
+
+    def _work(self) -> None:
+        # Even after a failure every piece is taken, so that nobody waits for ever, and buffers come free.
+        while (carried := self._queue.get()) is not None:
+            self._carry(carried)
+            self._room.release()
+
+    def _carry(self, carried: _Carried) -> None:
+        """Take a piece to all consumers, each when the piece before has left it."""
+        piece: Buffer | Zeros | None = None
+        failure: BaseException | None = None
+        try:
+            piece = self._finished(carried.piece)
+        except BaseException as error:  # Whatever it is, the computing thread has to know.
+            failure = error
+        for station, turn, next_turn in zip(self._stations, carried.turns, carried.next_turns, strict=True):
+            turn.acquire()
+            try:
+                if failure is None and piece is not None and not self._is_over():
+                    station.take_in(piece)
+            except BaseException as error:
+                failure = error
+            self._note(failure)
+            next_turn.release()
+        self._note(failure)
+        # It holds this frame, and so all of a batch's memory: as a circle that would stay until it is looked for.
+        del failure
+        if isinstance(piece, Buffer):
+            piece.release()
+
+    def _finished(self, piece: Piece) -> Buffer | Zeros | None:
+        if not isinstance(piece, Unfinished):
+            return piece
+        if self._is_over():
+            piece.release()
+            return None
+        return piece.finish()
+
+    def _note(self, failure: BaseException | None) -> None:
+        """Keep the first failure of the stream; pieces before the one that failed have been here before."""
+        if failure is not None and self._failure is None:
+            self._failure = failure
+
+    def _is_over(self) -> bool:
+        return self._aborted or self._failure is not None
 
 
-class _Lane:
-    """One consumer, its thread and what waits for it.
+@dataclass(frozen=True, slots=True)
+class _Carried:
+    """A piece on its way. turns: locks that come free, one for each consumer, when the piece before has left there.
 
-    Even after a failure the thread takes every piece, so that nobody waits for it forever, and buffers come free.
+    next_turns: those that wait for this piece in the same way.
     """
+
+    piece: Piece
+    turns: Sequence[Lock]
+    next_turns: Sequence[Lock]
+
+
+class _Station:
+    """One consumer, and how many bytes it has taken in."""
 
     def __init__(self, name: str, consumer: Consumer) -> None:
         self.name = name
-        self._consumer = consumer
         self.length = 0
-        self.failure: BaseException | None = None
-        self._aborted = False
-        self._queue: Queue[Buffer | Zeros | None] = Queue(_QUEUED)
-        self._thread = Thread(target=self._run, name=f"digest-{name}", daemon=True)
+        self._consumer = consumer
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def put(self, piece: Buffer | Zeros) -> None:
-        self._queue.put(piece)
-
-    def end(self, *, abort: bool) -> None:
-        """Tell the thread to stop after what is queued, or without taking it in."""
-        if abort:
-            self._aborted = True
-        if self._thread.is_alive():
-            self._queue.put(None)
-
-    def join(self) -> None:
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _run(self) -> None:
-        while (piece := self._queue.get()) is not None:
-            if self.failure is None and not self._aborted:
-                try:
-                    self._take_in(piece)
-                except BaseException as error:  # Whatever it is, the computing thread has to know.
-                    self.failure = error
-            if isinstance(piece, Buffer):
-                piece.release()
-
-    def _take_in(self, piece: Buffer | Zeros) -> None:
+    def take_in(self, piece: Buffer | Zeros) -> None:
         if isinstance(piece, Buffer):
             self._consumer.data(piece.view)
         else:

@@ -10,7 +10,7 @@ from manifest_service.digests import algorithms as known
 from manifest_service.digests.fanout import FanOut
 from manifest_service.disks.buffers import BufferPool
 from manifest_service.disks.limits import MIB
-from manifest_service.disks.source import Source, read_exactly
+from manifest_service.disks.source import ForwardSource, Source, read_exactly
 
 _BUFFER = 1 * MIB
 _BUFFERS = 10
@@ -53,6 +53,8 @@ class HashedSource:
     def readinto(self, buffer: memoryview, offset: int) -> int:
         end = min(offset + len(buffer), self.size)
         if self._digests is None and end > self._cursor:
+            if offset > self._cursor and isinstance(self._source, ForwardSource):
+                self._source.skip_to(offset)
             self._hash_up_to(min(offset, self.size))
         count = self._source.readinto(buffer, offset)
         if self._digests is None and offset + count > self._cursor:

@@ -1,44 +1,22 @@
-"""Inflating the compressed clusters of a batch: in this process, or in a child process that shares its buffers.
+"""Inflating the compressed clusters of a batch: all at once by native code, and one by one what that leaves.
 
-Threads alone do not do: after each small cluster, a thread waits for the interpreter's lock. Measured with clusters of
-4 KiB, two threads were slower than one; two processes take half the time (docs/performance.md).
-
-A child reads requests on its standard input, one batch each, and answers on its standard output:
-
-    request   header | places | sizes | paddings | positions      arrays of 32-bit words, an item a cluster
-    answer    index of the broken cluster, or -1 | length of the sentence | sentence
-
-The compressed bytes and the room for the clusters lie in shared memory. A child ends when its standard input does.
+`python -m manifest_service.disks.inflation` tells whether this installation has the native code.
 """
 
 from __future__ import annotations
 
-import struct
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from manifest_service.disks.qcow2.batches import batch_decompressor
 from manifest_service.disks.qcow2.compression import ClusterError, Decompressor
-from manifest_service.disks.qcow2.deflate import inflater
+from manifest_service.disks.qcow2.deflate import Inflater
 from manifest_service.disks.qcow2.zstd import ZstdDecompressor
 from manifest_service.disks.runs import CompressionMethod
 
-HEADER = struct.Struct("=B7xQQQQQ")
-"""Method, cluster size, offset and length of the input, offset of the output, number of clusters."""
-ANSWER = struct.Struct("=iI")
-
-_METHODS: tuple[CompressionMethod, ...] = ("zlib", "zstd")
-_WORD = "I"
-
-
-def decompressor(method: CompressionMethod, cluster_size: int, data: memoryview, output: memoryview) -> Decompressor:
-    """Make a decompressor of clusters of so many bytes. data, output: contiguous, and writable."""
-    make = inflater if method == "zlib" else ZstdDecompressor
-    return make(cluster_size, data, output)
-
 
 def _words() -> array[int]:
-    return array(_WORD)
+    return array("I")
 
 
 @dataclass(slots=True)
@@ -58,25 +36,28 @@ class ClusterBatch:
 
     def inflate(self, data: memoryview, output: memoryview) -> None:
         """Inflate from `data` to their places in `output`. Raises BrokenCluster."""
-        decompress = decompressor(self.method, self.cluster_size, data, output)
-        for index, cluster in enumerate(zip(self.places, self.sizes, self.paddings, self.positions, strict=True)):
+        at_once = batch_decompressor(self.method)
+        columns = (self.places, self.sizes, self.paddings, self.positions)
+        one: Decompressor | None = None
+        index = 0
+        while index < len(self.places):
+            if at_once is not None:
+                index = at_once(data, output, self.cluster_size, *columns, index)
+                if index == len(self.places):
+                    return
+            # Native code never says that a cluster is broken: one way decides that, whether the other is there or not.
+            one = one or decompressor(self.method, self.cluster_size, data, output)
             try:
-                decompress(*cluster)
+                one(*(column[index] for column in columns))
             except ClusterError as error:
                 raise BrokenCluster(index, str(error)) from error
+            index += 1
 
-    def to_request(self, data_offset: int, data_length: int, output_offset: int) -> bytes:
-        """The request to a child, for input and output that lie at these offsets of the shared memory."""
-        method = _METHODS.index(self.method)
-        header = HEADER.pack(method, self.cluster_size, data_offset, data_length, output_offset, len(self.places))
-        return header + b"".join(
-            column.tobytes() for column in (self.places, self.sizes, self.paddings, self.positions)
-        )
 
-    @classmethod
-    def from_request(cls, method: int, cluster_size: int, columns: Sequence[array[int]]) -> ClusterBatch:
-        """Read a request's columns back."""
-        return cls(_METHODS[method], cluster_size, *columns)
+def decompressor(method: CompressionMethod, cluster_size: int, data: memoryview, output: memoryview) -> Decompressor:
+    """Make a decompressor of single clusters of so many bytes."""
+    make = Inflater if method == "zlib" else ZstdDecompressor
+    return make(cluster_size, data, output)
 
 
 class BrokenCluster(Exception):
@@ -86,3 +67,13 @@ class BrokenCluster(Exception):
         super().__init__(reason)
         self.index = index
         self.reason = reason
+
+
+def describe() -> str:
+    """Which way clusters are inflated here, a line for each method."""
+    methods: tuple[CompressionMethod, ...] = ("zlib", "zstd")
+    return "\n".join(f"{method}: {'native' if batch_decompressor(method) else 'Python'}" for method in methods)
+
+
+if __name__ == "__main__":
+    print(describe())  # noqa: T201

@@ -1,35 +1,29 @@
 """From the runs of a disk to its data in guest order, at the speed of the source.
 
-The calling thread reads: neighbouring runs into one large buffer, whatever their order in the source. Buffers with
-compressed clusters are inflated side by side, and come out in guest order again:
+The calling thread reads: neighbouring runs into one large buffer, whatever their order in the source. Compressed
+clusters it only reads: whoever takes a piece of them inflates it, on a thread of its own if there are several.
 
-    runs ──> batches of about 1 MiB ──┬── read directly ──────────┬──> buffers and long zeros, in guest order
-                                      └── read ──> inflate ───────┘
+    runs ──> batches of about 1 MiB ──┬── read ──────────────────> buffers     in guest order, between long zeros
+                                      └── read compressed bytes ─> unfinished
 
-Memory is bounded by what may wait in the line and with those who hash, at worst (clusters of 2 MiB) about 90 MiB.
+Memory is bounded by the buffers that are made: at worst (clusters of 2 MiB) about 60 MiB.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import repeat
 from operator import add
 
-from manifest_service.disks.buffers import Buffer, BufferPool, SharedMemory
+from manifest_service.disks.buffers import Buffer, BufferPool
 from manifest_service.disks.disk import Disk
-from manifest_service.disks.inflaters import Inflaters, Inflation
 from manifest_service.disks.inflation import BrokenCluster, ClusterBatch
 from manifest_service.disks.limits import KIB, MIB
 from manifest_service.disks.runs import Compressed, Run, Stored, Zeros
 from manifest_service.disks.source import Source, read_exactly
 from manifest_service.errors import ImageRefused, RefusalCode
-
-Piece = Buffer | Zeros
-"""A piece of the disk: bytes (to be released by whoever got them), or a length of zeros."""
 
 _BATCH = 1 * MIB
 """Bytes of the disk after which a batch is complete: large enough that hand-overs between threads cost little."""
@@ -40,20 +34,10 @@ _LARGEST_CLUSTER = 2 * MIB
 _LONG_ZEROS = 32 * KIB
 """Shorter zeros are filled in among the data around them: to hash so few bytes costs less than one hand-over more."""
 
-_MOST_INFLATING = 4
-"""Batches that are inflated at a time, where there are so many cores."""
-
-_MOST_PENDING = 16
-_MOST_PENDING_BYTES = _MOST_PENDING * _BATCH
-"""What waits in the line at most: enough that those who inflate have work while those who hash are behind, and the
-other way round. Both bounds hold, so that large clusters take no more memory than small ones."""
-
-_OUTPUTS = 2 * _MOST_PENDING
-"""Beyond those in the line: one that is being filled, and some for those who hash."""
-_INPUTS = _MOST_PENDING + 1
+_OUTPUTS = 14
+_INPUTS = 8
 _INPUT_SIZE = 2 * _LARGEST_CLUSTER
-_MEMORY_SIZE = _OUTPUTS * _LARGEST_CLUSTER + _INPUTS * _INPUT_SIZE
-"""Bytes of address space; only what is ever filled takes memory."""
+"""As many as those who take pieces hold at a time, and some more; what is never filled takes no memory."""
 
 
 @dataclass(slots=True)
@@ -69,76 +53,62 @@ class _Batch:
     compressed_size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Inflating:
-    """A batch whose clusters are being inflated."""
+class Unfinished:
+    """A piece of the disk whose clusters are still compressed: `finish` or `release` it, once.
 
-    inflation: Inflation
-    clusters: ClusterBatch
-    offsets: list[int]
-    length: int
+    length: bytes that it will have.
+    """
 
-    def result(self) -> Buffer:
-        """Wait for it. Raises ImageRefused for a cluster that does not inflate."""
+    __slots__ = ("_batch", "_clusters", "_data", "length")
+
+    def __init__(self, batch: _Batch, clusters: ClusterBatch, data: Buffer) -> None:
+        """data: the compressed bytes, which are let go of when they are no longer needed."""
+        self.length = batch.output.length
+        self._batch = batch
+        self._clusters = clusters
+        self._data = data
+
+    def finish(self) -> Buffer:
+        """Inflate; on any thread. Raises ImageRefused for a cluster that does not inflate."""
         try:
-            return self.inflation.result()
+            self._clusters.inflate(self._data.view, self._batch.output.memory)
         except BrokenCluster as broken:
-            offset = self.offsets[broken.index]
-            if self.clusters.paddings[broken.index]:
-                reason = f"the file ends inside of the compressed cluster at byte {offset}: {broken.reason}"
-                raise ImageRefused(RefusalCode.TRUNCATED, reason) from broken
-            reason = f"the compressed cluster at byte {offset} is broken: {broken.reason}"
-            raise ImageRefused(RefusalCode.CORRUPT_DATA, reason) from broken
+            self._batch.output.release()
+            raise self._refusal(broken) from broken
+        finally:
+            self._data.release()
+        return self._batch.output
+
+    def release(self) -> None:
+        """Let go of it as it is."""
+        self._data.release()
+        self._batch.output.release()
+
+    def _refusal(self, broken: BrokenCluster) -> ImageRefused:
+        offset = self._batch.offsets[broken.index]
+        if self._clusters.paddings[broken.index]:
+            reason = f"the file ends inside of the compressed cluster at byte {offset}: {broken.reason}"
+            return ImageRefused(RefusalCode.TRUNCATED, reason)
+        return ImageRefused(
+            RefusalCode.CORRUPT_DATA, f"the compressed cluster at byte {offset} is broken: {broken.reason}"
+        )
 
 
-class _Line:
-    """Pieces in guest order, some of which are being inflated."""
-
-    def __init__(self) -> None:
-        self._pieces: deque[Piece | _Inflating] = deque()
-        self._length = 0
-
-    def append(self, piece: Piece | _Inflating) -> None:
-        self._pieces.append(piece)
-        if isinstance(piece, _Inflating):
-            self._length += piece.length
-
-    def take_ready(self) -> Iterator[Piece]:
-        """Take the head as long as it need not be waited for, or more is pending than may be."""
-        while self._pieces and (self._is_full() or not isinstance(self._pieces[0], _Inflating)):
-            yield self._take()
-
-    def take_all(self) -> Iterator[Piece]:
-        while self._pieces:
-            yield self._take()
-
-    def _is_full(self) -> bool:
-        return len(self._pieces) > _MOST_PENDING or self._length > _MOST_PENDING_BYTES
-
-    def _take(self) -> Piece:
-        head = self._pieces.popleft()
-        if not isinstance(head, _Inflating):
-            return head
-        self._length -= head.length
-        return head.result()
+Piece = Buffer | Unfinished | Zeros
+"""A piece of the disk: bytes (to be released by whoever got them), what becomes bytes, or a length of zeros."""
 
 
 def read_disk(disk: Disk, source: Source) -> Generator[Piece, None, None]:
     """Read a disk from beginning to end.
 
-    source: the source that the disk was opened from; only the calling thread reads it. Close the generator if it is
-        not exhausted: that ends the child processes.
+    source: the source that the disk was opened from; only the calling thread reads it, and waits when so many pieces
+        are held that no buffer is free.
     Raises ImageRefused for what is found broken on the way, ComputationFailed if the source cannot be read.
     """
-    line = _Line()
     with closing(_Assembler(source)) as assembler:
         for run in disk.runs():
-            for piece in assembler.add(run):
-                line.append(piece)
-                yield from line.take_ready()
-        for piece in assembler.complete():
-            line.append(piece)
-        yield from line.take_all()
+            yield from assembler.add(run)
+        yield from assembler.complete()
 
 
 class _Assembler:
@@ -146,13 +116,11 @@ class _Assembler:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._memory = SharedMemory(_MEMORY_SIZE)
-        self._outputs = BufferPool(_LARGEST_CLUSTER, _OUTPUTS, self._memory)
-        self._inputs = BufferPool(_INPUT_SIZE, _INPUTS, self._memory)
-        self._inflaters: Inflaters | None = None
+        self._outputs = BufferPool(_LARGEST_CLUSTER, _OUTPUTS)
+        self._inputs = BufferPool(_INPUT_SIZE, _INPUTS)
         self._batch: _Batch | None = None
 
-    def add(self, run: Run) -> Iterator[Piece | _Inflating]:
+    def add(self, run: Run) -> Iterator[Piece]:
         """Add a run; give the batches that it completes."""
         match run:
             case Compressed():
@@ -165,31 +133,30 @@ class _Assembler:
             case Zeros():
                 yield from self._add_zeros(run)
 
-    def complete(self) -> Iterator[Piece | _Inflating]:
+    def complete(self) -> Iterator[Piece]:
         """Give the batch as it is."""
         batch, self._batch = self._batch, None
         if batch is None:
             return
         if batch.clusters is not None:
-            yield self._inflate(batch, batch.clusters)
+            data = self._inputs.take()
+            self._read_compressed(batch.offsets, batch.clusters, data)
+            yield Unfinished(batch, batch.clusters, data)
         else:
             yield batch.output
 
     def close(self) -> None:
-        """End those who inflate; what they were asked for is not waited for."""
-        if self._inflaters is not None:
-            self._inflaters.close()
+        """Let go of all memory that nobody holds."""
         self._batch = None
         self._outputs.close()
         self._inputs.close()
-        self._memory.close()
 
     def _open_batch(self) -> _Batch:
         if self._batch is None:
             self._batch = _Batch(self._outputs.take())
         return self._batch
 
-    def _add_stored(self, run: Stored) -> Iterator[Piece | _Inflating]:
+    def _add_stored(self, run: Stored) -> Iterator[Piece]:
         done = 0
         while done < run.length:
             output = self._open_batch().output
@@ -200,7 +167,7 @@ class _Assembler:
             if output.length == _BATCH:
                 yield from self.complete()
 
-    def _add_zeros(self, run: Zeros) -> Iterator[Piece | _Inflating]:
+    def _add_zeros(self, run: Zeros) -> Iterator[Piece]:
         # A batch is given out before it has more than _BATCH bytes, so that these fit in.
         output = self._open_batch().output
         output.memory[output.length : output.length + run.length] = bytes(run.length)
@@ -208,7 +175,7 @@ class _Assembler:
         if output.length >= _BATCH:
             yield from self.complete()
 
-    def _add_compressed(self, run: Compressed) -> Iterator[Piece | _Inflating]:
+    def _add_compressed(self, run: Compressed) -> Iterator[Piece]:
         """Add as many clusters at a time as a batch has room for, and one at least."""
         first = 0
         at_once = max(1, _BATCH // run.cluster_size)
@@ -239,16 +206,6 @@ class _Assembler:
         batch.clusters.positions.extend(range(start, start + length, run.cluster_size))
         batch.output.length += length
         return True
-
-    def _inflate(self, batch: _Batch, clusters: ClusterBatch) -> _Inflating:
-        """Read what the batch's compressed clusters need, and have them inflated."""
-        data = self._inputs.take()
-        self._read_compressed(batch.offsets, clusters, data)
-        if self._inflaters is None:
-            most = min(_MOST_INFLATING, len(os.sched_getaffinity(0)))
-            self._inflaters = Inflaters(self._memory, _MEMORY_SIZE, most)
-        inflation = self._inflaters.submit(clusters, data, batch.output)
-        return _Inflating(inflation, clusters, batch.offsets, batch.output.length)
 
     def _read_compressed(self, offsets: list[int], clusters: ClusterBatch, data: Buffer) -> None:
         """Read compressed clusters into `data`, and note where each begins there.

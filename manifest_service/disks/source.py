@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from manifest_service.errors import ComputationFailed, FailureCode
 
@@ -32,6 +32,34 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class ForwardSource(Source, Protocol):
+    """A source for which it matters in what order it is read."""
+
+    def skip_to(self, offset: int) -> None:
+        """Take note that the bytes before `offset` will now be read only since they lie before it."""
+        ...
+
+
+class StoredSource(Source, Protocol):
+    """A source that was opened in a store, for one who reads it to the end. Leaving it closes it.
+
+    read_from: what it is read from, for the history: the kind of store, and nothing of the place.
+    """
+
+    read_from: str
+
+    def verify_unchanged(self) -> None:
+        """Raise ComputationFailed if what was read since the opening may not be one version of the bytes."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 class FileSource:
     """A regular file, opened once: what its name points to later does not matter."""
 
@@ -40,6 +68,7 @@ class FileSource:
 
         Raises ComputationFailed (source-unreadable) for anything else; the descriptor stays open then.
         """
+        self.read_from = "file"
         self._descriptor = descriptor
         self._at_opening = os.fstat(descriptor)
         _require_regular(self._at_opening)

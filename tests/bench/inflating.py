@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from manifest_service.disks.inflation import decompressor
+from manifest_service.disks.inflation import ClusterBatch
 from manifest_service.disks.opening import open_disk
 from manifest_service.disks.runs import Compressed
 from manifest_service.disks.source import FileSource, Source, read_padded
@@ -33,16 +33,17 @@ def _stretches(source: Source) -> Iterator[Stretch]:
             yield Stretch(run.length, 0.0)
             continue
         data = bytearray()
-        clusters = []
+        batch = ClusterBatch(run.method, run.cluster_size)
         for offset, size in zip(run.offsets, run.sizes, strict=True):
-            clusters.append((len(data), size, 0, 0))
+            batch.places.append(len(data))
+            batch.sizes.append(size)
             data += read_padded(source, offset, size)
-        decompress = decompressor(
-            run.method, run.cluster_size, memoryview(data), memoryview(bytearray(run.cluster_size))
-        )
+        # All to the same place: to fill memory is not counted.
+        batch.paddings.extend([0] * len(run.offsets))
+        batch.positions.extend([0] * len(run.offsets))
+        output = memoryview(bytearray(run.cluster_size))
         start = time.thread_time()
-        for cluster in clusters:
-            decompress(*cluster)
+        batch.inflate(memoryview(data), output)
         yield Stretch(run.length, time.thread_time() - start)
 
 

@@ -9,7 +9,12 @@ import pytest
 from manifest_service.digests.algorithms import DiskDigest, new_digest
 from manifest_service.digests.fanout import FanOut
 from manifest_service.disks.buffers import Buffer, BufferPool
-from manifest_service.disks.runs import Zeros
+from manifest_service.disks.reading import read_disk
+from manifest_service.disks.runs import Compressed, Zeros
+from manifest_service.errors import ImageRefused, RefusalCode
+from tests.disks.qcow2_writer import deflate
+from tests.disks.sources import BytesSource
+from tests.disks.test_reading import MappedDisk
 
 
 class FailingDigest:
@@ -115,7 +120,7 @@ def test_a_digest_that_ends_silently_gives_no_digest() -> None:
 def test_a_digest_that_missed_bytes_is_an_error() -> None:
     with FanOut({"sha256": new_digest("sha256")}) as fan_out:
         fan_out.put(Zeros(5))
-        fan_out._lanes[0].length = -1
+        fan_out._stations[0].length = -1
         with pytest.raises(RuntimeError, match="sha256 took in"):
             fan_out.finish()
 
@@ -132,4 +137,77 @@ def test_leaving_early_ends_threads_without_hashing_what_waits() -> None:
 
 def test_threads_start_with_the_first_piece() -> None:
     FanOut({"sha256": new_digest("sha256")})
+    assert not _threads()
+
+
+CLUSTER = 65536
+
+
+def _compressed(contents: list[bytes], broken: tuple[int, ...] = ()) -> tuple[MappedDisk, BytesSource]:
+    """A disk of compressed clusters, each a run, some of them broken."""
+    stored, runs = bytearray(), []
+    for number, content in enumerate(contents):
+        packed = b"\x07" * 100 if number in broken else deflate(content)
+        runs.append(Compressed([len(stored)], [len(packed)], CLUSTER, "zlib", CLUSTER))
+        stored += packed
+    return MappedDisk(list(runs)), BytesSource(bytes(stored))
+
+
+def test_compressed_clusters_are_taken_in_in_order_by_all() -> None:
+    contents = [bytes([number % 251]) * CLUSTER for number in range(500)]
+    digests = {name: new_digest(name) for name in ("sha256", "md5", "blake3")}
+    with FanOut(digests) as fan_out:
+        for piece in read_disk(*_compressed(contents)):
+            fan_out.put(piece)
+        fan_out.finish()
+    assert digests["sha256"].hexdigest() == hashlib.sha256(b"".join(contents)).hexdigest()
+    assert digests["md5"].hexdigest() == hashlib.md5(b"".join(contents)).hexdigest()
+    assert not _threads()
+
+
+@pytest.mark.parametrize("consumers", [0, 1, 3])
+@pytest.mark.timeout(20)
+def test_the_first_broken_cluster_is_named(consumers: int) -> None:
+    disk, source = _compressed([bytes(CLUSTER)] * 300, broken=(70, 90, 110, 130))
+    first = disk.mapped[70]
+    assert isinstance(first, Compressed)
+    # Without consumers nothing has an order.
+    place = first.offsets[0] if consumers else r"\d+"
+
+    def run(fan_out: FanOut) -> None:
+        for piece in read_disk(disk, source):
+            fan_out.put(piece)
+        fan_out.finish()
+
+    with (
+        FanOut({str(number): new_digest("md5") for number in range(consumers)}) as fan_out,
+        pytest.raises(ImageRefused, match=f"at byte {place} is broken: the deflate stream") as caught,
+    ):
+        run(fan_out)
+    assert caught.value.code == RefusalCode.CORRUPT_DATA
+    assert not _threads()
+
+
+@pytest.mark.parametrize("pieces", [1, 5, 30])
+@pytest.mark.timeout(20)
+def test_leaving_early_while_clusters_are_inflated_ends_threads(pieces: int) -> None:
+    disk, source = _compressed([bytes(CLUSTER)] * 1000)
+    reading = read_disk(disk, source)
+    with FanOut({"sha256": new_digest("sha256"), "slow": SlowDigest()}) as fan_out:
+        for _ in range(pieces):
+            fan_out.put(next(reading))
+    reading.close()
+    assert not _threads()
+
+
+@pytest.mark.timeout(20)
+def test_a_failure_frees_the_buffers_that_whoever_reads_waits_for() -> None:
+    disk, source = _compressed([bytes(CLUSTER)] * 1000)
+
+    def run(fan_out: FanOut) -> None:
+        for piece in read_disk(disk, source):
+            fan_out.put(piece)
+
+    with FanOut({"bad": FailingDigest(3, ValueError("broken"))}) as fan_out, pytest.raises(ValueError, match="broken"):
+        run(fan_out)
     assert not _threads()

@@ -3,6 +3,8 @@
 import random
 from pathlib import Path
 
+import zstandard
+
 from manifest_service.disks.limits import MIB, Limits
 from manifest_service.errors import RefusalCode
 from tests import qemu
@@ -32,7 +34,10 @@ BASES = [
         cluster_bits=14,
         incompatible=EXTENDED_L2,
     ),
-    PLAIN.but(clusters={1: Data(FIRST), 2: Entry(0)}, incompatible=ZSTD),
+    PLAIN.but(
+        clusters={1: Data(FIRST), 2: Entry(0), 3: Packed(zstandard.ZstdCompressor(write_checksum=True).compress(TEXT))},
+        incompatible=ZSTD,
+    ),
     PLAIN.but(tail=bytes(64)).with_fields(snapshots=1, snapshots_offset=PLAIN.but(tail=b"x").tail_offset),
 ]
 

@@ -3,7 +3,6 @@
 import random
 import tracemalloc
 import zlib
-from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -11,62 +10,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifest_service.disks.inflation import decompressor
-from manifest_service.disks.qcow2 import deflate as deflating
-from manifest_service.disks.qcow2.compression import ClusterError, Decompressor
-from manifest_service.disks.qcow2.zstd import ZstdDecompressor
+from manifest_service.disks.qcow2.compression import ClusterError
 from manifest_service.disks.runs import CompressionMethod
 from tests.disks.catalogue.case import CLUSTER, TEXT
 from tests.disks.qcow2_writer import deflate
+from tests.disks.test_batches import one_cluster, taken_natively
 
 
 def _expand(method: CompressionMethod, stream: bytes, size: int, padding: int = 0) -> bytes:
     """Decompress what stands between other bytes, to a place between other bytes, which must stay as they are.
 
-    zlib's streams are given to both interfaces of zlib-ng, which must agree.
+    Native code is asked too: what it takes must be the same, and what it leaves alone, it must leave whole.
     """
     before, after = b"before", b"behind"
     data = memoryview(bytearray(before + stream + bytes(padding) + after))
-    makers: list[Callable[[int, memoryview, memoryview], Decompressor]]
-    makers = [deflating.BindingInflater, _native_inflater] if method == "zlib" else [ZstdDecompressor]
-    results: set[bytes | str] = set()
-    for make in makers:
-        output = bytearray(before + bytes(size) + after)
-        decompress = make(size, data, memoryview(output))
-        try:
-            decompress(len(before), len(stream) + padding, padding, len(before))
-        except ClusterError as error:
-            results.add(str(error))
-        else:
-            results.add(bytes(output[len(before) : -len(after)]))
-        assert output.startswith(before)
-        assert output.endswith(after)
-    (result,) = results
-    if isinstance(result, str):
-        raise ClusterError(result)
-    return result
-
-
-def _native_inflater(size: int, data: memoryview, output: memoryview) -> Decompressor:
-    library = deflating.native_library()
-    assert library is not None, "the wheel of zlib-ng no longer exports its C interface"
-    return deflating.NativeInflater(library, size, data, output)
-
-
-def test_without_the_c_interface_the_python_interface_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deflating, "native_library", lambda: None)
-    data, output = memoryview(bytearray(deflate(TEXT))), memoryview(bytearray(len(TEXT)))
-    decompress = decompressor("zlib", len(TEXT), data, output)
-    decompress(0, len(data), 0, 0)
-    assert isinstance(decompress, deflating.BindingInflater)
-    assert output == TEXT
-
-
-@pytest.mark.parametrize("place", [(1, 0), (0, 1)])
-def test_nothing_is_written_or_read_outside_of_the_buffers(place: tuple[int, int]) -> None:
-    data, output = memoryview(bytearray(deflate(TEXT))), memoryview(bytearray(len(TEXT)))
-    decompress = _native_inflater(len(TEXT), data, output)
-    with pytest.raises(IndexError):
-        decompress(place[0], len(data), 0, place[1])
+    output, native_output = (bytearray(before + bytes(size) + after) for _ in range(2))
+    batch = one_cluster(method, size, len(before), len(stream) + padding, padding, len(before))
+    taken = taken_natively(batch, data, memoryview(native_output))
+    try:
+        decompressor(method, size, data, memoryview(output))(len(before), len(stream) + padding, padding, len(before))
+    except ClusterError:
+        assert not taken
+        raise
+    finally:
+        for each in (output, native_output):
+            assert each.startswith(before)
+            assert each.endswith(after)
+    if taken:
+        assert output == native_output
+    return bytes(output[len(before) : -len(after)])
 
 
 def _zlib_expands(stream: bytes, size: int) -> bytes | None:

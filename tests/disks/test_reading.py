@@ -9,7 +9,7 @@ import pytest
 
 from manifest_service.disks.buffers import Buffer
 from manifest_service.disks.limits import MIB
-from manifest_service.disks.reading import read_disk
+from manifest_service.disks.reading import Unfinished, read_disk
 from manifest_service.disks.runs import Compressed, Run, Stored, Zeros
 from manifest_service.errors import ComputationFailed, ImageRefused, RefusalCode
 from tests.bench.measuring import measure
@@ -39,7 +39,8 @@ class MappedDisk:
 
 def read_all(disk: MappedDisk, source: BytesSource) -> bytes:
     content = bytearray()
-    for piece in read_disk(disk, source):
+    for found in read_disk(disk, source):
+        piece = found.finish() if isinstance(found, Unfinished) else found
         if isinstance(piece, Buffer):
             content += piece.view
             piece.release()

@@ -118,6 +118,7 @@ def _zstd() -> list[Case]:
         fine("zstd, other bytes after it", packed(_frame(TEXT) + b"\x01\x02\x03"), disk),
         fine("zstd, incompressible", packed(_frame(FIRST)), disk_of((2, FIRST), (4, SECOND))),
         fine("zstd, window of 2^27", packed(_raw_frame(TEXT, window_log=27)), disk),
+        fine("zstd, window of 2^28, known size", packed(_raw_frame(TEXT, window_log=28, content_size=CLUSTER)), disk),
         bad("zstd, window of 2^28", packed(_raw_frame(TEXT, window_log=28)), corrupt),
         bad("zstd, dictionary", packed(_raw_frame(TEXT, window_log=10, dictionary=5)), corrupt),
         bad("zstd, checksum wrong", packed(checked[:-1] + bytes([checked[-1] ^ 1])), corrupt),
