@@ -12,6 +12,7 @@ from werkzeug import Response
 from api.problems import ANY_ERROR, ProblemError
 from api.schemas import LookupDocument, LookupRequest, ManifestDocument, Unknown
 from api.service import ApiService
+from api.statement_schemas import AttestedLookupDocument, AttestedManifestDocument
 from manifest_service.manifests import queries
 from manifest_service.manifests.values import ManifestRecord
 
@@ -22,10 +23,10 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
 
     @blueprint.post(
         "/lookups",
-        responses={HTTPStatus.OK: LookupDocument},
+        responses={HTTPStatus.OK: AttestedLookupDocument},
         summary="Find manifests by image ids, cache names and digests",
         description="Up to [api] page_limit keys (1,000 by default) in one call. Manifests of deleted images are among"
-        " the answers, with status `deleted`.",
+        " the answers, with status `deleted`. With `statements`, each manifest has the member `statement` too.",
     )
     def look_up(body: LookupRequest) -> Response:
         keys = len(body.image_ids) + len(body.cache_names) + len(body.digests)
@@ -49,12 +50,15 @@ def _find(session: Session, wanted: LookupRequest, limit: int) -> LookupDocument
     by_digest = queries.find_by_digests(session, digests, limit)
     found: dict[str, ManifestRecord] = {record.image_id: record for record in (*by_id, *by_name, *by_digest)}
     names = {record.cache_name for record in by_name}
-    known = queries.known_digests(session, digests)
-    return LookupDocument(
-        manifests=[ManifestDocument.of(record) for record in found.values()],
-        unknown=Unknown(
-            image_ids=[image_id for image_id in wanted.image_ids if str(image_id) not in found],
-            cache_names=[name for name in wanted.cache_names if name not in names],
-            digests=[f"{algorithm}:{value}" for algorithm, value in digests if (algorithm, value) not in known],
-        ),
+    # Those that no served manifest has may still be an older revision's.
+    known = {pair for record in by_digest for pair in record.digests.items()}
+    known |= queries.known_digests(session, [pair for pair in digests if pair not in known])
+    unknown = Unknown(
+        image_ids=[image_id for image_id in wanted.image_ids if str(image_id) not in found],
+        cache_names=[name for name in wanted.cache_names if name not in names],
+        digests=[f"{algorithm}:{value}" for algorithm, value in digests if (algorithm, value) not in known],
     )
+    if wanted.statements:
+        attested = [AttestedManifestDocument.of(record) for record in found.values()]
+        return AttestedLookupDocument(manifests=attested, unknown=unknown)
+    return LookupDocument(manifests=[ManifestDocument.of(record) for record in found.values()], unknown=unknown)

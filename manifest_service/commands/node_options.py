@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from manifest_service.commands.trusted_keys import load_trusted_keys, trusted_key_option
 from manifest_service.node.api_manifests import ApiClient, ApiManifests
 from manifest_service.node.bundle import BundledManifests
 from manifest_service.node.expectations import Manifests
@@ -47,6 +48,7 @@ def node_options(function: Function) -> Function:
             metavar="FILE",
             help="Manifests from a file, a JSON document a line, in place of the API.",
         ),
+        trusted_key_option("Believe only manifests whose statement this key signed, whoever they come from."),
         click.option("--flat", is_flag=True, help="Hash all bytes, whatever cheaper evidence there is."),
         click.option("--enable-fsverity", "seal", is_flag=True, help="Seal files that match, by fs-verity."),
         click.option(
@@ -71,9 +73,19 @@ def node_options(function: Function) -> Function:
     return function
 
 
-def open_manifests(url: str, bundle: Path | None) -> Manifests:
-    """Where the manifests come from. Raises UsageError."""
-    return ApiManifests(ApiClient(url)) if bundle is None else BundledManifests(bundle)
+def open_manifests(url: str, bundle: Path | None, trusted_keys: Sequence[Path]) -> Manifests:
+    """Where the manifests come from, and whom to believe. Raises UsageError."""
+    trusted = load_trusted_keys(trusted_keys)
+    manifests: Manifests
+    if bundle is None:
+        manifests = ApiManifests(ApiClient(url), with_statements=bool(trusted))
+    else:
+        manifests = BundledManifests(bundle)
+    if not trusted:
+        return manifests
+    from manifest_service.node.trust import TrustedManifests  # noqa: PLC0415 - as the keys are loaded
+
+    return TrustedManifests(manifests, trusted)
 
 
 def read_settings(*, flat: bool, identify: bool, seal: bool, rate: int, io_priority: str) -> Settings:

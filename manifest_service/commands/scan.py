@@ -45,6 +45,7 @@ def command(
     folder: Path,
     url: str,
     bundle: Path | None,
+    trusted_keys: Sequence[Path],
     flat: bool,
     seal: bool,
     rate: int,
@@ -61,7 +62,7 @@ def command(
     """
     began = time.monotonic()
     settings = read_settings(flat=flat, identify=False, seal=seal, rate=rate, io_priority=io_priority)
-    manifests = open_manifests(url, bundle)
+    manifests = open_manifests(url, bundle, trusted_keys)
     reporter = Reporter(ApiClient(url), node, spool or _default_spool()) if report else None
     files = list(list_files(folder.absolute()))
     verdicts: list[FileVerdict] = []

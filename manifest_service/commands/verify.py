@@ -27,6 +27,7 @@ def command(
     image_id: UUID | None,
     url: str,
     bundle: Path | None,
+    trusted_keys: Sequence[Path],
     flat: bool,
     seal: bool,
     rate: int,
@@ -43,7 +44,7 @@ def command(
     settings = read_settings(flat=flat, identify=True, seal=seal, rate=rate, io_priority=io_priority)
     verdicts = check(
         [_base_file(file, image_id) for file in files],
-        open_manifests(url, bundle),
+        open_manifests(url, bundle, trusted_keys),
         settings,
         verdict_output(as_json=as_json),
     )

@@ -17,7 +17,7 @@ from manifest_service.digests.bmap import BlockMap
 from manifest_service.digests.digest import Digest
 from manifest_service.disks.limits import KIB, MIB
 from manifest_service.errors import ManifestServiceError, UsageError
-from manifest_service.node.expectations import BadManifest, Expected, read_manifest
+from manifest_service.node.expectations import BadManifest, Expected, read_block_map, read_manifest
 
 KEYS_AT_ONCE = 500
 """Names in one lookup: the API takes 1,000 unless it is configured for less."""
@@ -30,6 +30,8 @@ _LARGEST_MAP = 64 * MIB
 _LARGEST_ANSWER = 256 * KIB
 _PER_KEY = 16 * KIB
 """Bytes of an answer, and of a manifest in it: one has about 2 KiB, and much more if it has many warnings."""
+_PER_STATEMENT = 64 * KIB
+"""Bytes more where statements are asked for: one has about 3 KiB, and warnings in it, too."""
 _AT_ONCE = 64 * 1024
 _RETRIES = Retry(
     total=4,
@@ -73,6 +75,25 @@ class ApiClient:
         """
         return self._ask("GET", path, most, {"Accept": accept})
 
+    def stream(self, path: str, media_type: str) -> Iterator[bytes]:
+        """The body of what is at `path`, of any length, part by part. Raises ServiceAway, Rejected, or BadManifest.
+
+        Where it breaks off, that is ServiceAway: what came before is not to be used.
+        """
+        headers = {"Accept": media_type, "Accept-Encoding": "identity"}
+        try:
+            with self._session.get(
+                self.url + path, headers=headers, timeout=_TIMEOUT, stream=True, allow_redirects=False
+            ) as response:
+                if response.status_code != requests.codes.ok:
+                    self._require_success(response.status_code, self._read_body(response, _LARGEST_ANSWER))
+                self._require_length_known(response, media_type)
+                yield from response.iter_content(_AT_ONCE)
+        except requests.RequestException as error:
+            raise ServiceAway(
+                "service-away", f"the answer of the API at {self._place} broke off ({type(error).__name__})"
+            ) from error
+
     def post(self, path: str, body: Mapping[str, Any], most: int = _LARGEST_ANSWER) -> Any:
         """Send JSON, and read the answer as JSON. Raises ServiceAway, Rejected, or BadManifest.
 
@@ -104,11 +125,23 @@ class ApiClient:
             ) from error
         if status in (404, 410) and method == "GET":
             return None
+        self._require_success(status, body)
+        return body
+
+    def _require_success(self, status: int, body: bytes) -> None:
         if status in _REJECTED:
             raise Rejected("rejected", f"the API at {self._place} does not take it ({status}{_code_of(body)})")
         if not 200 <= status < 300:
             raise ServiceAway("service-away", f"the API at {self._place} answered {status}{_code_of(body)}")
-        return body
+
+    def _require_length_known(self, response: requests.Response, media_type: str) -> None:
+        """See that an answer is what was asked for, and that its end can be told from a connection that broke off."""
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise BadManifest(f"the API at {self._place} answered in an encoding that nobody asked for")
+        if response.headers.get("Content-Type", "").partition(";")[0].strip() != media_type:
+            raise BadManifest(f"the API at {self._place} answered with something that is not {media_type}")
+        if "chunked" not in response.headers.get("Transfer-Encoding", "") and "Content-Length" not in response.headers:
+            raise BadManifest(f"the API at {self._place} answered without saying where the answer ends: by HTTP/1.0?")
 
     def _read_body(self, response: requests.Response, most: int) -> bytes:
         if response.headers.get("Content-Encoding", "identity") != "identity":
@@ -133,8 +166,10 @@ class ApiClient:
 class ApiManifests:
     """Manifests as the API gives them."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: ApiClient, *, with_statements: bool = False) -> None:
+        """with_statements: whether each manifest is to come with its signed statement."""
         self._client = client
+        self._with_statements = with_statements
 
     def find_by_cache_names(self, cache_names: Iterable[str]) -> Mapping[str, Expected]:
         found: dict[str, Expected] = {}
@@ -158,14 +193,16 @@ class ApiManifests:
         body = self._client.get(f"/v1/manifests/{expected.image_id}/bmap", "application/xml", _LARGEST_MAP)
         if body is None:
             return None
-        try:
-            return BlockMap.from_xml(body.decode())
-        except ValueError as error:
-            raise BadManifest(f"the block map of image {expected.image_id} cannot be used: {error}") from error
+        return read_block_map(expected, body)
 
     def _look_up(self, keys: Mapping[str, Sequence[str]]) -> list[Expected]:
         count = sum(len(values) for values in keys.values())
-        answer = self._client.post("/v1/lookups", keys, _LARGEST_ANSWER + count * _PER_KEY)
+        body: dict[str, object] = dict(keys)
+        per_key = _PER_KEY
+        if self._with_statements:
+            body["statements"] = True
+            per_key += _PER_STATEMENT
+        answer = self._client.post("/v1/lookups", body, _LARGEST_ANSWER + count * per_key)
         manifests = answer.get("manifests") if isinstance(answer, dict) else None
         if not isinstance(manifests, list):
             raise BadManifest("the API answered a lookup with something that has no list of manifests")

@@ -1,6 +1,7 @@
 """Manifests from a file, for a node that reaches no API: one manifest document a line, as JSON, the API's own form.
 
-A document may also have the member `bmap`: its block map, as the API gives it.
+A document may also have the members `bmap`, its block map, and `statement`, its signed statement, both as the API gives
+them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from manifest_service.digests.bmap import BlockMap
 from manifest_service.digests.digest import Digest
 from manifest_service.disks.limits import MIB
 from manifest_service.errors import UsageError
-from manifest_service.node.expectations import BadManifest, Expected, read_manifest
+from manifest_service.node.expectations import BadManifest, Expected, read_block_map, read_manifest
 
 _LONGEST_LINE = 64 * MIB
 """Bytes; a block map may have some MiB."""
@@ -43,10 +44,9 @@ class BundledManifests:
             text = document.get("bmap")
             if text is None:
                 return None
-            try:
-                return BlockMap.from_xml(text)
-            except (TypeError, ValueError) as error:
-                raise BadManifest(f"the block map of image {expected.image_id} cannot be used: {error}") from error
+            if not isinstance(text, str):
+                raise BadManifest(f"the block map of image {expected.image_id} should be a text")
+            return read_block_map(expected, text.encode("utf-8", "replace"))
         return None
 
     def _find(self, is_wanted: Callable[[Expected], bool]) -> Iterator[tuple[Expected, dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ Value = TypeVar("Value")
 READY = "ready"
 DELETED = "deleted"
 UNFINISHED = frozenset({"pending", "computing"})
+UNSIGNED = "unsigned"
+"""Only of those who ask for signed statements: a manifest without one."""
+UNTRUSTED = "untrusted"
+"""Only of those who ask for signed statements: a manifest whose statement does not verify, or is of another image."""
 
 MAX_SIZE = 2**63 - 1
 MAX_TEXT = 1000
@@ -33,7 +38,11 @@ class BadManifest(ManifestServiceError):
 
 @dataclass(frozen=True)
 class Expected:
-    """The manifest of one image, as far as a node needs it. Sizes in bytes, digests as algorithm → hex."""
+    """The manifest of one image, as far as a node needs it. Sizes in bytes, digests as algorithm → hex.
+
+    reason: why it is not believed. statement: its signed statement as it came, a DSSE envelope, not yet looked at.
+    block_map_sha256: what its block map hashes to, where that was signed.
+    """
 
     image_id: str
     cache_name: str
@@ -46,6 +55,9 @@ class Expected:
     source_size: int | None = None
     source_checksums: Mapping[str, str] = field(default_factory=dict)
     has_block_map: bool = False
+    reason: str = ""
+    statement: object | None = None
+    block_map_sha256: str | None = None
 
     @property
     def is_comparable(self) -> bool:
@@ -89,7 +101,18 @@ def read_manifest(document: object) -> Expected:
         source_size=_size(source, "size"),
         source_checksums=_digests(_take(source, "checksums", dict, {})),
         has_block_map="bmap" in _take(document, "links", dict, {}),
+        statement=document.get("statement"),
     )
+
+
+def read_block_map(expected: Expected, document: bytes) -> BlockMap:
+    """Read an image's block map, a bmap document in UTF-8. Raises BadManifest, also for another than was signed."""
+    if expected.block_map_sha256 not in (None, hashlib.sha256(document).hexdigest()):
+        raise BadManifest(f"the block map of image {expected.image_id} is not the one that was signed")
+    try:
+        return BlockMap.from_xml(document.decode())
+    except ValueError as error:
+        raise BadManifest(f"the block map of image {expected.image_id} cannot be used: {error}") from error
 
 
 def _take(document: Mapping[str, Any], key: str, kind: type[Value], default: Value | None) -> Any:

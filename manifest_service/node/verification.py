@@ -12,11 +12,11 @@ from manifest_service.digests.digest import Digest
 from manifest_service.disks.limits import DEFAULT_LIMITS
 from manifest_service.disks.raw import RawDisk
 from manifest_service.disks.source import Source
-from manifest_service.errors import ComputationFailed, FailureCode, ManifestServiceError
+from manifest_service.errors import ComputationFailed, FailureCode, ManifestServiceError, StatementCode
 from manifest_service.node import fsverity
 from manifest_service.node.base_directory import BaseFile, Kind
 from manifest_service.node.differences import Differences, find_data, find_differences
-from manifest_service.node.expectations import DELETED, UNFINISHED, Expected, Manifests
+from manifest_service.node.expectations import DELETED, UNFINISHED, UNSIGNED, UNTRUSTED, Expected, Manifests
 from manifest_service.node.reading import Pace, PoliteFileSource, Prefix
 from manifest_service.node.verdicts import FileVerdict
 from manifest_service.verdicts import Evidence, Verdict
@@ -106,6 +106,10 @@ class Verifier:
             measured = fsverity.measure(source.fileno()) if algorithm == FS_VERITY else None
             value = measured or self.digest_of(source, algorithm)
             expected = self._manifests.find_by_digest(Digest(algorithm, value))
+            if expected is not None and expected.digests.get(algorithm) != value:
+                # It was found by this digest, and does not stand for it: see why.
+                found, reason = _why_not_comparable(expected)
+                return self._about(FileVerdict(str(path), found, reason, size=source.size), expected)
             if expected is not None:
                 evidence = Evidence.FS_VERITY if measured else _evidence_of(algorithm)
                 reason = "it is the disk of this image, by its digest"
@@ -277,6 +281,13 @@ def _evidence_of(algorithm: str) -> Evidence:
 
 
 def _why_not_comparable(expected: Expected) -> tuple[Verdict, str]:
+    if expected.status == UNTRUSTED:
+        return Verdict.FAILED, f"it was not checked, since its manifest is not to be believed: {expected.reason}"
+    if expected.status == UNSIGNED:
+        return Verdict.UNKNOWN, "its manifest has no signed statement, and only what a trusted key signed is believed"
+    if expected.code == StatementCode.MANIFEST_TAMPERED:
+        reason = "its manifest was edited in the database after it was signed (manifest-tampered): tell the operator"
+        return Verdict.FAILED, f"it was not checked: {reason}"
     if expected.status in UNFINISHED:
         return Verdict.PENDING, "its manifest is not computed yet"
     if expected.status == DELETED:

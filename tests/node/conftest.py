@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from manifest_service.attestations.keys import PrivateKey
 from manifest_service.disks.limits import DEFAULT_LIMITS
-from manifest_service.disks.source import FileSource
 from manifest_service.manifests.database import Database
 from manifest_service.node.api_manifests import ApiClient, ApiManifests
 from manifest_service.node.base_directory import cache_name_of, classify
@@ -20,16 +20,7 @@ from manifest_service.node.verification import Settings, Verifier
 from manifest_service.processing.computation import ComputationSettings, compute_manifest
 from tests.api.client import Client
 from tests.builders import claimed, finish, observation, observe
-
-
-class PathSources:
-    """Opens one file, whatever image is asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def open(self, image_id: str) -> FileSource:
-        return FileSource.open(self._path)
+from tests.stores import OneFileStore
 
 
 @dataclass
@@ -46,8 +37,9 @@ class Node:
         disk_format: str = "qcow2",
         algorithms: Sequence[str] = ("sha256", "fsverity-sha256"),
         block_map_ranges: int = 1000,
+        signer: PrivateKey | None = None,
     ) -> str:
-        """Have the manifest of an image computed, and give its id."""
+        """Have the manifest of an image computed, and signed where there is a key for it, and give its id."""
         image_id = str(uuid.uuid4())
         data = image.read_bytes()
         checksums = {"md5": hashlib.md5(data).hexdigest()}
@@ -59,7 +51,8 @@ class Node:
         )
         task = claimed(self.database)
         settings = ComputationSettings(algorithms, DEFAULT_LIMITS, 60, str(self.base), block_map_ranges)
-        finish(self.database, task, compute_manifest(task, PathSources(image), settings, lambda done, total: None))
+        found = compute_manifest(task, OneFileStore(image), settings, lambda done, total: None)
+        finish(self.database, task, found, signer)
         return image_id
 
     def path_of(self, image_id: str, suffix: str = "") -> Path:
