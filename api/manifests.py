@@ -6,15 +6,14 @@ from http import HTTPStatus
 
 from flask import jsonify, make_response, request
 from flask_openapi3.blueprint import APIBlueprint
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 from werkzeug import Response
 
+from api.event_schemas import EventDocument, HistoryDocument, HistoryQuery
 from api.pagination import page_links
 from api.problems import ANY_ERROR, ProblemError
 from api.schemas import (
-    EventDocument,
-    HistoryDocument,
-    HistoryQuery,
     ImagePath,
     ManifestDocument,
     ManifestList,
@@ -23,8 +22,10 @@ from api.schemas import (
     RevisionPath,
 )
 from api.service import ApiService
-from manifest_service.manifests import queries
+from manifest_service.errors import NEXT_STEPS, StatementCode
+from manifest_service.manifests import history, queries
 from manifest_service.manifests.states import UNFINISHED, Status
+from manifest_service.manifests.tampering import is_stated_block_map
 from manifest_service.manifests.values import ManifestRecord
 
 RETRY_AFTER = "2"
@@ -45,17 +46,21 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
     @blueprint.get("", responses={HTTPStatus.OK: ManifestList}, summary="List and filter current manifests")
     def list_manifests(query: ManifestsQuery) -> Response:
         limit = min(query.limit, service.page_limit)
-        marker = None if query.marker is None else str(query.marker)
-        wanted = _filter_of(query)
+        wanted, order = _filter_of(query), queries.Order(query.sort_key, descending=query.sort_dir == "desc")
         try:
-            records = service.database.transaction(lambda session: queries.list_current(session, wanted, limit, marker))
+            records = service.database.transaction(
+                lambda session: queries.list_current(session, wanted, limit, query.marker, order)
+            )
         except queries.UnknownMarker:
             raise ProblemError(
-                HTTPStatus.BAD_REQUEST, "unknown-marker", f"the marker {marker} is no image that has been seen"
+                HTTPStatus.BAD_REQUEST,
+                "unknown-marker",
+                f"the marker {query.marker} is none of a page in this order",
+                next_step="Follow links.next of the page before, or begin anew without a marker.",
             ) from None
         page = ManifestList(
             manifests=[ManifestDocument.of(record) for record in records],
-            links=page_links([record.image_id for record in records], limit),
+            links=page_links([order.marker_of(record) for record in records], limit),
         )
         return jsonify(page.model_dump(mode="json"))
 
@@ -67,7 +72,8 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
         " that `sha256sum -c` reads beside Nova's file; they are comments where there is no digest.",
     )
     def show_manifest(path: ImagePath, query: ManifestQuery) -> Response:
-        record = _require(service, str(path.image_id))
+        record = require_manifest(service, str(path.image_id))
+        require_sound(record)
         offered = request.accept_mimetypes.best_match([JSON, TEXT]) if request.accept_mimetypes else JSON
         if offered is None:
             raise ProblemError(HTTPStatus.NOT_ACCEPTABLE, "not-acceptable", f"this resource is {JSON} or {TEXT}")
@@ -76,7 +82,7 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
             response.content_type = f"{TEXT}; charset=utf-8"
         else:
             response = jsonify(ManifestDocument.of(record).model_dump(mode="json"))
-        return _finish(response, record)
+        return finish(response, record)
 
     @blueprint.get(
         "/<image_id>/bmap",
@@ -85,7 +91,8 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
         description="A bmap 2.0 document, as bmaptool reads it. 404 where there is none (yet).",
     )
     def show_block_map(path: ImagePath) -> Response:
-        record = _require(service, str(path.image_id))
+        record = require_manifest(service, str(path.image_id))
+        require_sound(record)
         document = service.database.transaction(lambda session: queries.get_block_map(session, record.image_id))
         if document is None:
             raise ProblemError(
@@ -94,9 +101,11 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
                 f"the manifest of image {record.image_id} is {record.status} and has no block map",
                 next_step="Maps are made of ready manifests, if [digests] block_map_ranges allows one so large.",
             )
+        if not is_stated_block_map(record, document):
+            raise _tampered(record, "its block map is not the one that was signed")
         response = make_response(document)
         response.content_type = BMAP
-        return _finish(response, record)
+        return finish(response, record)
 
     @blueprint.get("/<image_id>/history", responses={HTTPStatus.OK: HistoryDocument}, summary="What happened when")
     def show_history(path: ImagePath, query: HistoryQuery) -> Response:
@@ -105,10 +114,12 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
         def read(session: Session) -> list[EventDocument]:
             if queries.image_is_deleted(session, image_id) is None:
                 raise _unknown(image_id)
-            return [EventDocument.of(event) for event in queries.list_history(session, image_id, query.limit)]
+            events = history.list_history(session, image_id, query.limit, query.marker)
+            return [EventDocument.of(event) for event in events]
 
-        links = {"self": f"/v1/manifests/{image_id}/history", "manifest": f"/v1/manifests/{image_id}"}
-        document = HistoryDocument(events=service.database.transaction(read), links=links)
+        events = service.database.transaction(read)
+        links = page_links([str(event.number) for event in reversed(events)], query.limit)
+        document = HistoryDocument(events=events, links=links | {"manifest": f"/v1/manifests/{image_id}"})
         return jsonify(document.model_dump(mode="json"))
 
     @blueprint.get(
@@ -123,18 +134,22 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
             raise ProblemError(
                 HTTPStatus.NOT_FOUND, "not-found", f"image {image_id} has no manifest of revision {path.revision}"
             )
-        return _finish(jsonify(ManifestDocument.of(record).model_dump(mode="json")), record)
+        require_sound(record)
+        return finish(jsonify(ManifestDocument.of(record).model_dump(mode="json")), record)
 
     return blueprint
 
 
-def _require(service: ApiService, image_id: str) -> ManifestRecord:
+def require_manifest(service: ApiService, image_id: str) -> ManifestRecord:
     """The current manifest of an image. Raises ProblemError where there is none to serve."""
 
-    def read(session: Session) -> tuple[ManifestRecord | None, bool | None]:
-        return queries.get_current(session, image_id), queries.image_is_deleted(session, image_id)
+    def read(connection: Connection) -> tuple[ManifestRecord | None, bool | None]:
+        record = queries.get_current(connection, image_id)
+        if record is not None:
+            return record, record.deleted_at is not None
+        return None, queries.image_is_deleted(connection, image_id)
 
-    record, deleted = service.database.transaction(read)
+    record, deleted = service.database.read(read)
     if deleted is None:
         raise _unknown(image_id)
     if deleted:
@@ -147,6 +162,25 @@ def _require(service: ApiService, image_id: str) -> ManifestRecord:
     return record
 
 
+def require_sound(record: ManifestRecord) -> None:
+    """Raise ProblemError for a manifest that was edited in the database after it was signed.
+
+    500, since it is our own data that is broken: no other request would do better, nor would the same one later, and no
+    client takes it for an answer.
+    """
+    if record.code == StatementCode.MANIFEST_TAMPERED:
+        raise _tampered(record, record.reason or "")
+
+
+def _tampered(record: ManifestRecord, reason: str) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        StatementCode.MANIFEST_TAMPERED,
+        f"image {record.image_id}, revision {record.revision}: {reason}",
+        next_step=NEXT_STEPS[StatementCode.MANIFEST_TAMPERED],
+    )
+
+
 def _unknown(image_id: str) -> ProblemError:
     return ProblemError(
         HTTPStatus.NOT_FOUND,
@@ -156,19 +190,17 @@ def _unknown(image_id: str) -> ProblemError:
     )
 
 
-def _finish(response: Response, record: ManifestRecord) -> Response:
-    """Status, caching and validators by the manifest's state."""
+def finish(response: Response, record: ManifestRecord) -> Response:
+    """Status and caching by the manifest's state."""
     response.vary.add("Accept")
     if record.status in UNFINISHED:
         response.status_code = HTTPStatus.ACCEPTED
         response.headers["Retry-After"] = RETRY_AFTER
         response.headers["Cache-Control"] = "no-store"
         return response
-    response.headers["Cache-Control"] = (
-        f"private, max-age={READY_MAX_AGE}" if record.status is Status.READY else "no-cache"
-    )
-    response.add_etag()
-    return response.make_conditional(request)
+    if record.status is Status.READY:
+        response.headers["Cache-Control"] = f"private, max-age={READY_MAX_AGE}"
+    return response
 
 
 def _as_text(record: ManifestRecord, algorithm: str) -> str:
@@ -191,6 +223,7 @@ def _filter_of(query: ManifestsQuery) -> queries.ManifestFilter:
         digest = (algorithm, value)
     return queries.ManifestFilter(
         status=query.status,
+        name=query.name,
         disk_format=query.disk_format,
         owner=query.owner,
         digest=digest,

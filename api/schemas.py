@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from functools import cache
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from manifest_service.errors import NEXT_STEPS
+from manifest_service.manifests.queries import SortKey
 from manifest_service.manifests.states import Status
-from manifest_service.manifests.values import HistoryEvent, ManifestRecord, Progress
+from manifest_service.manifests.values import ManifestRecord, Progress
 
 MAX_SIZE = 2**63 - 1
 MAX_KEYS = 10000
 """Keys of one kind in a lookup, whatever [api] page_limit says."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$", re.ASCII)
 
 
 def storable(value: str) -> str:
@@ -33,20 +36,49 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("is too far away to be a time in UTC") from None
 
 
-Text = Annotated[str, Field(max_length=255), AfterValidator(storable)]
+def _require_rfc_3339(value: object) -> object:
+    """A time as the standard writes it: pydantic would also take numbers for seconds since 1970."""
+    if isinstance(value, str) and not _TIME.match(value):
+        raise ValueError("is no time as RFC 3339 writes it, 2026-11-23T12:00:00Z")
+    if not isinstance(value, str):
+        raise ValueError("is no text")  # noqa: TRY004 - pydantic turns ValueError into its own
+    return value
+
+
+def _require_number(value: object) -> object:
+    """JSON's own numbers: pydantic would also take texts and truth values."""
+    if isinstance(value, bool | str):
+        raise ValueError("is no number")  # noqa: TRY004 - pydantic turns ValueError into its own
+    return value
+
+
+STORABLE = {"pattern": "^[^\\u0000]*$"}
+"""For the OpenAPI description of what `storable` checks."""
+Text = Annotated[str, Field(max_length=255, json_schema_extra=STORABLE), AfterValidator(storable)]
+Count = Annotated[int, Field(ge=0, le=MAX_SIZE), BeforeValidator(_require_number)]
 Word = Annotated[str, Field(max_length=32, pattern=r"^[A-Za-z0-9._-]+$")]
 Hex = Annotated[str, Field(min_length=8, max_length=128, pattern=r"^[0-9a-f]+$")]
 DigestText = Annotated[
     str, Field(pattern=r"^[a-z0-9_-]{1,32}:[0-9a-f]{8,128}$", description="`algorithm:hex`, in lower case.")
 ]
 CacheName = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="File name in `_base`: SHA-1 of the image id.")]
-Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Time = Annotated[AwareDatetime, BeforeValidator(_require_rfc_3339), AfterValidator(_in_utc)]
 
 
 class Request(BaseModel):
     """A request says nothing that we do not know: a misspelt filter must not be passed over."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """As pydantic makes it. flask-openapi3 asks for the plain one at every request, so that is kept."""
+        return super().model_json_schema(*arguments, **options) if arguments or options else cls._plain_schema()
+
+    @classmethod
+    @cache
+    def _plain_schema(cls) -> dict[str, Any]:
+        return super().model_json_schema()
 
 
 class ImagePath(Request):
@@ -65,24 +97,31 @@ class PageQuery(Request):
     """How much of a list."""
 
     limit: Annotated[int, Field(ge=1, le=MAX_KEYS)] = 100
-    marker: Annotated[UUID, Field(description="Image id of the last item of the page before.")] | None = None
 
 
 class ManifestsQuery(PageQuery):
-    """Which manifests."""
+    """Which manifests, and in which order."""
 
+    marker: (
+        Annotated[
+            str,
+            Field(
+                max_length=80,
+                pattern=r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z_)?[0-9A-Fa-f]{8}(-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}$",
+                description="Of `links.next`. In the order of `created_at` it is the image id of the last item before.",
+            ),
+        ]
+        | None
+    ) = None
+    sort_key: Annotated[SortKey, Field(description="`created_at`: when the image was first seen.")] = SortKey.CREATED_AT
+    sort_dir: Literal["asc", "desc"] = "desc"
+    name: Annotated[Text, Field(description="The image's whole name.")] | None = None
     status: Status | None = None
     disk_format: Word | None = None
     owner: Text | None = None
     digest: DigestText | None = None
     cache_name: CacheName | None = None
     since: Annotated[Time, Field(description="Changed at or after this time.")] | None = None
-
-
-class HistoryQuery(Request):
-    """How much of the history: its latest events."""
-
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
 class ManifestQuery(Request):
@@ -99,7 +138,7 @@ class AnnouncedImage(Request):
     visibility: Word | None = None
     disk_format: Word
     container_format: Word = "bare"
-    size: Annotated[int, Field(ge=0, le=MAX_SIZE, description="Bytes of the source.")] | None = None
+    size: Annotated[Count, Field(description="Bytes of the source.")] | None = None
     checksum: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="MD5 of the source.")] | None = None
     os_hash_algo: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,32}$")] | None = None
     os_hash_value: Hex | None = None
@@ -136,6 +175,7 @@ class LookupRequest(Request):
     image_ids: Annotated[list[UUID], Field(max_length=MAX_KEYS)] = []
     cache_names: Annotated[list[CacheName], Field(max_length=MAX_KEYS)] = []
     digests: Annotated[list[DigestText], Field(max_length=MAX_KEYS)] = []
+    statements: Annotated[bool, Field(description="Have each manifest come with its statement.")] = False
 
 
 class Source(BaseModel):
@@ -216,6 +256,8 @@ def _links_of(record: ManifestRecord) -> dict[str, str]:
     }
     if record.has_block_map:
         links["bmap"] = f"{here}/bmap"
+    if record.statement is not None:
+        links["statement"] = f"{here}/revisions/{record.revision}/statement"
     return links
 
 
@@ -239,26 +281,6 @@ class LookupDocument(BaseModel):
 
     manifests: list[ManifestDocument]
     unknown: Unknown
-
-
-class EventDocument(BaseModel):
-    """One line of an image's history."""
-
-    kind: str
-    at: datetime
-    detail: dict[str, Any]
-
-    @classmethod
-    def of(cls, event: HistoryEvent) -> EventDocument:
-        """The document of an event."""
-        return cls(kind=event.kind, at=event.at, detail=dict(event.detail))
-
-
-class HistoryDocument(BaseModel):
-    """The latest events of an image's life, oldest first."""
-
-    events: list[EventDocument]
-    links: dict[str, str]
 
 
 class VersionDocument(BaseModel):

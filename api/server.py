@@ -21,6 +21,8 @@ GRACE = 5.0
 """Seconds that requests under way are given when serving ends."""
 SLOW_CLIENT = 30
 """Seconds of silence after which a connection is closed. Waitress reads requests before it takes a thread for them."""
+UNSENT = 1 << 20
+"""Bytes of one answer that wait for their reader; one that is made while it is read waits for them to become fewer."""
 
 
 class ApiServer:
@@ -38,6 +40,7 @@ class ApiServer:
             threads=threads,
             connection_limit=connection_limit,
             channel_timeout=SLOW_CLIENT,
+            outbuf_high_watermark=UNSENT,
             max_request_header_size=32768,
             # Beyond the application's own limit, which answers with a problem document.
             max_request_body_size=app.config["MAX_CONTENT_LENGTH"] * 4,
@@ -55,6 +58,8 @@ class ApiServer:
         deadline = time.monotonic() + GRACE
         while self._is_busy() and time.monotonic() < deadline:
             self._look()
+        for channel in self._channels():
+            channel.handle_close()  # Whoever still makes an answer learns that nobody reads it.
         self._server.task_dispatcher.shutdown()
         wasyncore.close_all(self._connections)
 
@@ -64,12 +69,20 @@ class ApiServer:
 
     def _look(self) -> None:
         wasyncore.loop(timeout=LOOK, use_poll=True, map=self._connections, count=1)
+        self._close_unread()
+
+    def _close_unread(self) -> None:
+        """Close connections whose reader takes nothing: waitress does so only between requests, and a thread waits."""
+        cutoff = time.time() - SLOW_CLIENT
+        for channel in self._channels():
+            if channel.requests and channel.total_outbufs_len and channel.last_activity < cutoff:
+                channel.handle_close()
+
+    def _channels(self) -> list[Any]:
+        return list(self._server.active_channels.values())
 
     def _is_busy(self) -> bool:
-        return any(
-            getattr(channel, "requests", None) or getattr(channel, "total_outbufs_len", 0)
-            for channel in list(self._connections.values())
-        )
+        return any(channel.requests or channel.total_outbufs_len for channel in self._channels())
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -9,8 +9,12 @@ from manifest_service.manifests.database import Database
 
 @dataclass(frozen=True)
 class ApiService:
-    """page_limit: manifests on one page, and keys in one lookup. default_algorithm: what the text form gives."""
+    """page_limit: manifests on one page, and keys in one lookup. default_algorithm: what the text form gives.
+
+    exports: how many are answered at a time.
+    """
 
     database: Database
     page_limit: int
     default_algorithm: str
+    exports: int

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from api.schemas import MAX_SIZE, CacheName, PageQuery, Request, Time, Word, storable
+from api.schemas import STORABLE, CacheName, Count, PageQuery, Request, Time, Word, storable
 from manifest_service.manifests.verifications import VerificationFilter, VerificationRecord, VerificationReport
 from manifest_service.verdicts import Evidence, Verdict
 
@@ -21,10 +21,9 @@ Node = Annotated[
     str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9._:-]+$", description="The compute node's name.")
 ]
 # Linux allows no longer path.
-FilePath = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(storable)]
-Reason = Annotated[str, Field(max_length=1000), AfterValidator(storable)]
-Bytes = Annotated[int, Field(ge=0, le=MAX_SIZE)]
-Range = Annotated[tuple[Bytes, Bytes], Field(description="Offset and length, in bytes.")]
+FilePath = Annotated[str, Field(min_length=1, max_length=4096, json_schema_extra=STORABLE), AfterValidator(storable)]
+Reason = Annotated[str, Field(max_length=1000, json_schema_extra=STORABLE), AfterValidator(storable)]
+Range = Annotated[tuple[Count, Count], Field(description="Offset and length, in bytes.")]
 
 
 class ReportedVerification(Request):
@@ -38,7 +37,7 @@ class ReportedVerification(Request):
     evidence: Evidence | None = None
     algorithm: Annotated[Word, Field(description="Of the digest that is the evidence.")] | None = None
     differs: list[Range] = Field(default_factory=list, max_length=MAX_RANGES, description="The ranges that differ.")
-    size: Annotated[Bytes, Field(description="Bytes of the file.")] | None = None
+    size: Annotated[Count, Field(description="Bytes of the file.")] | None = None
     reason: Annotated[Reason, Field(description="A sentence.")]
     checked_at: Annotated[Time, Field(description="By the node's clock.")]
 

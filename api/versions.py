@@ -9,18 +9,20 @@ from http import HTTPStatus
 from flask import jsonify, make_response, redirect, request
 from flask_openapi3.blueprint import APIBlueprint
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import REGISTRY, Collector
 from sqlalchemy.orm import Session
 from werkzeug import Response
 
+from api.duty_metrics import DutyCollector
 from api.problems import ANY_ERROR
 from api.schemas import HealthDocument, VersionDocument, VersionsDocument
 from api.service import ApiService
 from manifest_service import __version__
-from manifest_service.manifests import queries, schema
+from manifest_service.manifests import history, queries, schema
 from manifest_service.manifests.database import Database, DatabaseAway, database_now
+from manifest_service.manifests.states import EventKind
 from manifest_service.processing import queue
 
 
@@ -28,7 +30,8 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
     """The resources that say how the service is."""
     blueprint = APIBlueprint("versions", __name__, abp_responses=ANY_ERROR)
     registry = CollectorRegistry()
-    registry.register(QueueCollector(service.database))
+    registry.register(DatabaseCollector(service.database))
+    registry.register(DutyCollector(service.database))
 
     @blueprint.get("/", responses={HTTPStatus.OK: VersionsDocument}, summary="The versions of the API")
     def show_versions() -> Response:
@@ -78,21 +81,29 @@ def check_health(database: Database) -> HealthDocument:
     return HealthDocument(status="ok", database="ok", queue_length=length, oldest_entry_age=age)
 
 
-class QueueCollector(Collector):
-    """Reads the queue's figures when they are scraped."""
+class DatabaseCollector(Collector):
+    """Reads the figures that the database holds when they are scraped."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The queue's length, and the age of its oldest entry in seconds; nothing while the database is away."""
+    def collect(self) -> Iterator[Metric]:
+        """The queue's length and the age of its oldest entry, and findings; nothing while the database is away."""
         try:
             length, age = _queue_figures(self._database)
+            violations = self._database.transaction(
+                lambda session: history.count(session, EventKind.IMMUTABILITY_VIOLATION)
+            )
         except DatabaseAway:
             return
         yield GaugeMetricFamily("manifest_service_queue_length", "Manifests that are pending or computing.", length)
         yield GaugeMetricFamily(
             "manifest_service_queue_oldest_age_seconds", "Time since the oldest entry came in.", age or 0.0
+        )
+        yield CounterMetricFamily(
+            "manifest_service_immutability_violations",
+            "Images whose bytes, size or checksum were found to have changed under the same id, each time it was.",
+            violations,
         )
 
 

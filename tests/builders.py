@@ -4,6 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from manifest_service.attestations.keys import PrivateKey
+from manifest_service.manifests import history as history_of
 from manifest_service.manifests import intake, queries
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.values import ComputedManifest, ImageObservation, ManifestRecord, Task
@@ -63,11 +67,18 @@ def claimed(database: Database) -> Task:
     return task
 
 
-def finish(database: Database, task: Task, found: ComputedManifest | None = None) -> bool:
-    """Make a task's manifest ready."""
+def finish(
+    database: Database, task: Task, found: ComputedManifest | None = None, signer: PrivateKey | None = None
+) -> bool:
+    """Make a task's manifest ready, signed where there is a key to sign it with."""
     return database.transaction(
-        lambda session: queue.finish_ready(session, task, found or computed(), "manifest-service 0.1.0")
+        lambda session: queue.finish_ready(session, task, found or computed(), "manifest-service 0.1.0", signer)
     )
+
+
+def new_key() -> PrivateKey:
+    """A key that no file has."""
+    return PrivateKey(Ed25519PrivateKey.generate())
 
 
 def current(database: Database, image_id: str = IMAGE_ID) -> ManifestRecord | None:
@@ -77,5 +88,5 @@ def current(database: Database, image_id: str = IMAGE_ID) -> ManifestRecord | No
 
 def history(database: Database, image_id: str = IMAGE_ID) -> list[str]:
     """The kinds of an image's events, oldest first."""
-    events = database.transaction(lambda session: queries.list_history(session, image_id, 100))
+    events = database.transaction(lambda session: history_of.list_history(session, image_id, 100))
     return [event.kind for event in events]

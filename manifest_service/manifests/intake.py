@@ -7,20 +7,23 @@ newest observation describes the image, a deletion is for ever, and the first on
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from manifest_service.errors import ManifestServiceError
-from manifest_service.manifests import serving
+from manifest_service.manifests import immutability, serving
 from manifest_service.manifests.database import database_now
+from manifest_service.manifests.history import add_event
+from manifest_service.manifests.immutability import Content
 from manifest_service.manifests.models import Event, Image, Manifest, QueueEntry
 from manifest_service.manifests.states import UNFINISHED, EventKind, Status
 from manifest_service.manifests.values import ImageObservation
 
+_NAMED_IMAGE = re.compile(r"\bimage ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 MAX_REJECTION_TEXT = 1000
 """Characters kept of the sentence that an error-priority upload carries."""
 
@@ -48,22 +51,71 @@ def observe(session: Session, seen: ImageObservation) -> None:
             image_id=seen.image_id, cache_name=cache_name_of(seen.image_id), first_seen_at=now, changed_at=now
         )
         session.add(image)
+    was_imported = image.imported_at is not None and (seen.holds_data or seen.deleted)
+    if was_imported:
+        image.imported_at = image.deleted_at = None  # It is our own Glance's from now on.
     if is_newest:
         _describe(image, seen)
     if seen.deleted and image.deleted_at is None:
-        _mark_deleted(session, image, seen.deleted_at or seen.observed_at, now)
+        mark_deleted(session, image, seen.deleted_at or seen.observed_at, now)
     session.flush()
     if seen.holds_data and image.deleted_at is None:
-        _ask_for_manifest(session, image, seen, is_newest=is_newest, now=now)
+        _ask_for_manifest(session, image, seen, is_newest=is_newest, was_imported=was_imported, now=now)
     serving.refresh(session, image.image_id, now)
 
 
+def conclude_deleted(session: Session, image_id: str, found_by: str) -> bool:
+    """Mark an image as deleted that Glance does not have any more, though nobody said that it was deleted.
+
+    found_by: who concluded it. Answers whether there was anything to mark: an image of another Glance is left alone.
+    """
+    image = session.scalar(select(Image).where(Image.image_id == image_id))
+    if image is None or image.deleted_at is not None or image.imported_at is not None:
+        return False
+    now = database_now(session)
+    mark_deleted(session, image, now, now, found_by)
+    serving.refresh(session, image_id, now)
+    return True
+
+
+def restore(session: Session, seen: ImageObservation, found_by: str) -> bool:
+    """Take back a conclusion that an image was deleted, for Glance has it after all. Answers whether it was one.
+
+    found_by: who may have concluded it. A deletion that Glance itself announced stays: it gives no id away twice.
+    """
+    image = session.scalar(select(Image).where(Image.image_id == seen.image_id))
+    if image is None or image.deleted_at is None or not _was_concluded(session, seen.image_id, found_by):
+        return False
+    now = database_now(session)
+    image.deleted_at = None
+    add_event(session, seen.image_id, EventKind.RESTORED, now, {"found_by": found_by})
+    latest = _latest_manifest(session, seen.image_id)
+    if latest is not None and latest.status == Status.DELETED:
+        _add_manifest(session, image, seen.size, seen.checksums, now)
+    session.flush()
+    observe(session, seen)
+    return True
+
+
+def _was_concluded(session: Session, image_id: str, found_by: str) -> bool:
+    """Whether the image's last deletion is a conclusion of this one."""
+    deletion = session.scalar(
+        select(Event)
+        .where(Event.image_id == image_id, Event.kind == EventKind.DELETED)
+        .order_by(Event.id.desc())
+        .limit(1)
+    )
+    return deletion is not None and deletion.detail.get("found_by") == found_by
+
+
 def record_rejected_upload(session: Session, text: str, message_id: str | None) -> None:
-    """Record an upload that Glance rejected. Its notification carries a sentence and no image id."""
+    """Record an upload that Glance rejected. Its notification carries a sentence, which may name the image."""
     if message_id is not None and session.scalar(select(Event.id).where(Event.message_id == message_id)):
         return
     detail = {"message": text[:MAX_REJECTION_TEXT]}
-    add_event(session, None, EventKind.UPLOAD_REJECTED, database_now(session), detail, message_id=message_id)
+    named = set(_NAMED_IMAGE.findall(text))
+    image_id = named.pop() if len(named) == 1 else None
+    add_event(session, image_id, EventKind.UPLOAD_REJECTED, database_now(session), detail, message_id=message_id)
 
 
 def request_computation(session: Session, image_id: str) -> None:
@@ -85,19 +137,6 @@ def request_computation(session: Session, image_id: str) -> None:
     serving.refresh(session, image_id, now)
 
 
-def add_event(  # noqa: PLR0913
-    session: Session,
-    image_id: str | None,
-    kind: EventKind,
-    at: datetime,
-    detail: Mapping[str, Any],
-    *,
-    message_id: str | None = None,
-) -> None:
-    """Add a line to the history, in the transaction that does what the line says."""
-    session.add(Event(image_id=image_id, kind=kind, at=at, detail=dict(detail), message_id=message_id))
-
-
 def _describe(image: Image, seen: ImageObservation) -> None:
     """Have the row say what the newest observation says; a checksum once known is not lost to a message without it."""
     image.observed_order = seen.order
@@ -111,48 +150,53 @@ def _describe(image: Image, seen: ImageObservation) -> None:
     image.glance_status = seen.status
 
 
-def _mark_deleted(session: Session, image: Image, deleted_at: datetime, now: datetime) -> None:
-    """Take the image out of the queue for good. A worker that is at it notices at its next renewal."""
+def mark_deleted(
+    session: Session, image: Image, deleted_at: datetime, now: datetime, found_by: str | None = None
+) -> None:
+    """Take the image out of the queue for good. A worker that is at it notices at its next renewal.
+
+    found_by: who concluded it; None where somebody said so.
+    """
     image.deleted_at = deleted_at
     session.execute(delete(QueueEntry).where(QueueEntry.image_id == image.image_id))
     session.execute(
         update(Manifest)
         .where(Manifest.image_id == image.image_id, Manifest.status.in_(UNFINISHED))
-        .values(status=Status.DELETED, updated_at=now)
+        .values(status=Status.DELETED, code=None, reason=None, updated_at=now)
     )
-    add_event(session, image.image_id, EventKind.DELETED, now, {})
+    add_event(session, image.image_id, EventKind.DELETED, now, {} if found_by is None else {"found_by": found_by})
 
 
-def _ask_for_manifest(
-    session: Session, image: Image, seen: ImageObservation, *, is_newest: bool, now: datetime
+def _ask_for_manifest(  # noqa: PLR0913
+    session: Session, image: Image, seen: ImageObservation, *, is_newest: bool, was_imported: bool, now: datetime
 ) -> None:
-    """Have a manifest for the data that was seen: the first revision, or another where the data is other data."""
+    """Have a manifest for the data that was seen: the first of our own, or another where the data is other data."""
     latest = _latest_manifest(session, image.image_id)
-    if latest is None:
+    if latest is None or was_imported:
         _add_manifest(session, image, seen.size, seen.checksums, now)
         add_event(session, image.image_id, EventKind.UPLOADED, now, {"size": seen.size, **seen.checksums})
         return
     if not is_newest:
         return
     known = latest.source_checksums | latest.expected_checksums
-    changed = _differs(seen.size, latest.expected_size) or any(
-        _differs(value, known.get(algorithm)) for algorithm, value in seen.checksums.items()
-    )
+    changed = Content(latest.expected_size, known).contradictions(Content(seen.size, seen.checksums))
     if latest.status not in UNFINISHED:
         if changed:
-            manifest = _add_manifest(session, image, seen.size, seen.checksums, now)
-            image.current_revision = manifest.revision
-    else:
+            latest = _add_manifest(session, image, seen.size, seen.checksums, now)
+            image.current_revision = latest.revision
+    elif changed or not _compares_already(latest):
         # Not computed yet: aim it at what is there now. A worker that is at it compares once more before it finishes.
         latest.expected_size = seen.size
         latest.expected_checksums = dict(seen.checksums) if changed else known | dict(seen.checksums)
     if changed:
-        add_event(session, image.image_id, EventKind.CONTENT_CHANGED, now, {"size": seen.size, **seen.checksums})
+        detail = {"revision": latest.revision, "size": seen.size, **seen.checksums}
+        add_event(session, image.image_id, EventKind.RE_UPLOADED, now, detail)
+        immutability.report(session, image.image_id, "glance", {"revision": latest.revision, "differs": changed}, now)
 
 
-def _differs(seen: object, known: object) -> bool:
-    """Whether two values contradict each other; what is not known contradicts nothing."""
-    return seen is not None and known is not None and seen != known
+def _compares_already(manifest: Manifest) -> bool:
+    """Whether a computation is under way that compares with a checksum: one more need not have it start over."""
+    return manifest.status == Status.COMPUTING and bool(manifest.expected_checksums)
 
 
 def _latest_manifest(session: Session, image_id: str) -> Manifest | None:

@@ -47,7 +47,8 @@ class Image(Base):
         Index("ix_images_status_id", "status", "id"),
         Index("ix_images_owner_id", "owner", "id"),
         Index("ix_images_disk_format_id", "disk_format", "id"),
-        Index("ix_images_name_id", "name", "id"),
+        # With these operators PostgreSQL finds the beginning of a name by it, whatever the database's language.
+        Index("ix_images_name_id", "name", "id", postgresql_ops={"name": "varchar_pattern_ops"}),
         Index("ix_images_changed_at_id", "changed_at", "id"),
         _MARIADB,
     )
@@ -161,6 +162,8 @@ class SigningKey(Base):
     public_key: Mapped[str] = mapped_column(Text)
     """SubjectPublicKeyInfo, PEM."""
     first_used_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    imported_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When the first statement of it came from another site; None for a key that was used here."""
 
 
 class QueueEntry(Base):
@@ -182,6 +185,41 @@ class QueueEntry(Base):
     enqueued_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class Duty(Base):
+    """Work that one process does for all of them, now and then; whoever holds the lease does it."""
+
+    __tablename__ = "duties"
+    __table_args__ = (_MARIADB,)
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    lease: Mapped[str | None] = mapped_column(String(36))
+    """Token of the claim that holds it; None where nobody is at it."""
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    holder: Mapped[str | None] = mapped_column(String(255))
+    """Who is at it, or was last."""
+    state: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """What the next run goes on from."""
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When the last run ended that was not broken off."""
+    failed_runs: Mapped[int] = mapped_column(Integer)
+    """In a row, up to the last one."""
+    outcome: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """What came of the last run: figures, or `code` and `reason`."""
+
+
+class Scrub(Base):
+    """When a ready manifest's source was last read again, and what was found."""
+
+    __tablename__ = "scrubs"
+    __table_args__ = (_MARIADB,)
+
+    manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
+    scrubbed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    findings: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """Place (`store`, `glance`) → what is not as it was; a finding that stands here is not reported again."""
+
+
 class Event(Base):
     """One line of an image's history."""
 
@@ -194,9 +232,9 @@ class Event(Base):
 
     id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
     image_id: Mapped[str | None] = mapped_column(String(36))
-    """None where Glance does not say which image: a rejected upload."""
+    """None where it is of none, or Glance does not say which: some rejected uploads."""
     kind: Mapped[str] = mapped_column(String(32))
-    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     message_id: Mapped[str | None] = mapped_column(String(64), unique=True)
     """The notification's own id where it is recorded as such, so that a second delivery is not recorded twice."""
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -214,6 +252,10 @@ class Verification(Base):
         Index("ix_verifications_image_id_id", "image_id", "id"),
         Index("ix_verifications_verdict_id", "verdict", "id"),
         Index("ix_verifications_is_latest_id", "is_latest", "id"),
+        # The fleet's pages, which count the latest by node and by image.
+        Index("ix_verifications_is_latest_node", "is_latest", "node", "verdict", "id"),
+        Index("ix_verifications_is_latest_verdict", "is_latest", "verdict", "node", "id"),
+        Index("ix_verifications_image_id_is_latest", "image_id", "is_latest", "verdict", "node", "id"),
         _MARIADB,
     )
 

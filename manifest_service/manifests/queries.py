@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.orm import Session
 
 from manifest_service.manifests.models import (
-    Event,
     Image,
     Manifest,
     ManifestBlockMap,
@@ -18,8 +32,9 @@ from manifest_service.manifests.models import (
     ManifestStatement,
     QueueEntry,
 )
+from manifest_service.manifests.records import SERVED, joined, read, read_served, read_unchecked
 from manifest_service.manifests.states import Status
-from manifest_service.manifests.values import HistoryEvent, ManifestRecord, Progress
+from manifest_service.manifests.values import ManifestRecord
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,7 @@ class ManifestFilter:
     """
 
     status: Status | None = None
+    name: str | None = None
     disk_format: str | None = None
     owner: str | None = None
     digest: tuple[str, str] | None = None
@@ -38,27 +54,49 @@ class ManifestFilter:
     since: datetime | None = None
 
 
+class SortKey(StrEnum):
+    """What a list is sorted by. The values are part of the API."""
+
+    CREATED_AT = "created_at"
+    CHANGED_AT = "changed_at"
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a list is sorted: by when an image was first seen, or by when it last changed."""
+
+    key: SortKey = SortKey.CREATED_AT
+    descending: bool = True
+
+    def marker_of(self, record: ManifestRecord) -> str:
+        """What a page that ends with this record is continued by. It holds the time, which may change meanwhile."""
+        if self.key is SortKey.CREATED_AT:
+            return record.image_id
+        return f"{record.changed_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}_{record.image_id}"
+
+
+NEWEST_FIRST = Order()
+
+
 class UnknownMarker(LookupError):
-    """The marker of a page is no image that has been seen."""
+    """The marker of a page is none of a page in this order, or of an image that has not been seen."""
 
 
-def get_current(session: Session, image_id: str) -> ManifestRecord | None:
+def get_current(session: Session | Connection, image_id: str) -> ManifestRecord | None:
     """The manifest that is served for an image, or None where there is none (yet)."""
-    return next(iter(_records(session, _current().where(Image.image_id == image_id))), None)
+    return read_served(session, image_id)
 
 
 def get_newest(session: Session, image_id: str) -> ManifestRecord | None:
     """The newest revision of an image's manifest, be it served yet or not."""
-    query = _joined(Manifest.image_id == Image.image_id).where(Image.image_id == image_id)
-    return next(iter(_records(session, query.order_by(Manifest.revision.desc()).limit(1))), None)
+    query = joined(Manifest.image_id == Image.image_id).where(Image.image_id == image_id)
+    return next(iter(read(session, query.order_by(Manifest.revision.desc()).limit(1))), None)
 
 
 def get_revision(session: Session, image_id: str, revision: int) -> ManifestRecord | None:
     """One revision of an image's manifest, whatever its state."""
-    query = _joined(Manifest.image_id == Image.image_id).where(
-        Image.image_id == image_id, Manifest.revision == revision
-    )
-    return next(iter(_records(session, query)), None)
+    query = joined(Manifest.image_id == Image.image_id).where(Image.image_id == image_id, Manifest.revision == revision)
+    return next(iter(read(session, query)), None)
 
 
 def get_block_map(session: Session, image_id: str) -> str | None:
@@ -66,59 +104,61 @@ def get_block_map(session: Session, image_id: str) -> str | None:
     return session.scalar(
         select(ManifestBlockMap.document)
         .join(Manifest, Manifest.id == ManifestBlockMap.manifest_id)
-        .join(Image, and_(Manifest.image_id == Image.image_id, Manifest.revision == Image.current_revision))
+        .join(Image, SERVED)
         .where(Image.image_id == image_id)
     )
 
 
-def list_current(session: Session, wanted: ManifestFilter, limit: int, marker: str | None) -> list[ManifestRecord]:
-    """One page of current manifests, the images seen last coming first.
+def list_current(
+    session: Session, wanted: ManifestFilter, limit: int, marker: str | None, order: Order = NEWEST_FIRST
+) -> list[ManifestRecord]:
+    """One page of current manifests.
 
-    limit: most records to answer. marker: image id of the last record of the page before. Raises UnknownMarker.
+    limit: most records to answer. marker: `order.marker_of` the last record of the page before. Raises UnknownMarker.
     """
-    query = _current().where(*_conditions(wanted)).order_by(Image.id.desc()).limit(limit)
+    query = _narrowed(joined(SERVED), wanted).limit(limit)
     if marker is not None:
-        last = session.scalar(select(Image.id).where(Image.image_id == marker))
-        if last is None:
-            raise UnknownMarker(marker)
-        query = query.where(Image.id < last)
-    return _records(session, query)
+        query = _by_index(query.where(_behind(session, marker, order)), wanted, order)
+    columns = [Image.id] if order.key is SortKey.CREATED_AT else [Image.changed_at, Image.id]
+    return read(session, query.order_by(*(each.desc() if order.descending else each.asc() for each in columns)))
+
+
+def count_current(session: Session, wanted: ManifestFilter) -> int:
+    """How many current manifests there are to list."""
+    query = select(func.count()).select_from(Image).join(Manifest, SERVED)
+    return session.scalar(_narrowed(query, wanted)) or 0
 
 
 def find_by_image_ids(session: Session, image_ids: Sequence[str]) -> list[ManifestRecord]:
     """The current manifests of these images."""
-    return _records(session, _current().where(Image.image_id.in_(image_ids)))
+    return read(session, joined(SERVED).where(Image.image_id.in_(image_ids))) if image_ids else []
 
 
 def find_by_cache_names(session: Session, cache_names: Sequence[str]) -> list[ManifestRecord]:
     """The current manifests of the images with these names in Nova's `_base`."""
-    return _records(session, _current().where(Image.cache_name.in_(cache_names)))
+    return read(session, joined(SERVED).where(Image.cache_name.in_(cache_names))) if cache_names else []
 
 
-def find_by_digests(session: Session, digests: Iterable[tuple[str, str]], limit: int) -> list[ManifestRecord]:
+def find_by_digests(session: Session, digests: Sequence[tuple[str, str]], limit: int) -> list[ManifestRecord]:
     """The current manifests whose disk has one of these (algorithm, hex) digests; at most `limit`, newest first."""
+    if not digests:
+        return []
     having = exists().where(ManifestDigest.manifest_id == Manifest.id, _any_of(digests))
-    return _records(session, _current().where(having).order_by(Image.id.desc()).limit(limit))
+    return read(session, joined(SERVED).where(having).order_by(Image.id.desc()).limit(limit))
 
 
-def known_digests(session: Session, digests: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+def known_digests(session: Session, digests: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
     """Those of these (algorithm, hex) digests that some manifest has."""
+    if not digests:
+        return set()
     found = session.execute(select(ManifestDigest.algorithm, ManifestDigest.value).where(_any_of(digests)).distinct())
     return {(algorithm, value) for algorithm, value in found}
 
 
-def image_is_deleted(session: Session, image_id: str) -> bool | None:
+def image_is_deleted(session: Session | Connection, image_id: str) -> bool | None:
     """Whether Glance has deleted the image; None where it has never been seen."""
     row = session.execute(select(Image.deleted_at).where(Image.image_id == image_id)).one_or_none()
     return None if row is None else row.deleted_at is not None
-
-
-def list_history(session: Session, image_id: str, limit: int) -> list[HistoryEvent]:
-    """The latest events of an image's life, oldest first."""
-    latest = session.scalars(
-        select(Event).where(Event.image_id == image_id).order_by(Event.id.desc()).limit(limit)
-    ).all()
-    return [HistoryEvent(event.kind, event.at, event.detail) for event in reversed(latest)]
 
 
 def oldest_waiting(session: Session) -> datetime | None:
@@ -126,21 +166,43 @@ def oldest_waiting(session: Session) -> datetime | None:
     return session.scalar(select(func.min(QueueEntry.enqueued_at)))
 
 
-_Rows = Select[Image, Manifest, QueueEntry | None, int | None, str | None]
+def walk_unchecked(session: Session, after: int, limit: int) -> list[tuple[int, ManifestRecord]]:
+    """A part of all revisions that are ready or have a statement, by their number, as the rows are.
 
-
-def _joined(image_to_manifest: ColumnElement[bool]) -> _Rows:
-    return (
-        select(Image, Manifest, QueueEntry, ManifestBlockMap.manifest_id, ManifestStatement.key_id)
-        .join(Manifest, image_to_manifest)
-        .outerjoin(QueueEntry, QueueEntry.manifest_id == Manifest.id)
-        .outerjoin(ManifestBlockMap, ManifestBlockMap.manifest_id == Manifest.id)
-        .outerjoin(ManifestStatement, ManifestStatement.manifest_id == Manifest.id)
+    For those who check by themselves. after: number of the last one of the part before; 0 for the first.
+    """
+    query = joined(Manifest.image_id == Image.image_id).where(
+        Manifest.id > after, or_(Manifest.status == Status.READY, ManifestStatement.key_id.is_not(None))
     )
+    return read_unchecked(session, query.order_by(Manifest.id).limit(limit))
 
 
-def _current() -> _Rows:
-    return _joined(and_(Manifest.image_id == Image.image_id, Manifest.revision == Image.current_revision))
+def _behind(session: Session, marker: str, order: Order) -> ColumnElement[bool]:
+    """What comes behind a marker. Raises UnknownMarker."""
+    time, _, image_id = marker.rpartition("_")
+    if bool(time) != (order.key is SortKey.CHANGED_AT):
+        raise UnknownMarker(marker)
+    try:
+        last = session.scalar(select(Image.id).where(Image.image_id == str(UUID(image_id))))
+        at = datetime.fromisoformat(time) if time else None
+    except ValueError as error:
+        raise UnknownMarker(marker) from error
+    if last is None:
+        raise UnknownMarker(marker)
+    behind = Image.id < last if order.descending else Image.id > last
+    if at is None:
+        return behind
+    # Not a comparison of pairs: MariaDB would not answer that from the index.
+    no_earlier = Image.changed_at <= at if order.descending else Image.changed_at >= at
+    return and_(no_earlier, or_(Image.changed_at != at, behind))
+
+
+def _by_index(query: Select[Any], wanted: ManifestFilter, order: Order) -> Select[Any]:
+    """Tell MariaDB to begin at the marker: it would take a value that many images have, and read all before it."""
+    columns = [name for name in ("status", "disk_format", "owner", "name") if getattr(wanted, name) is not None]
+    if len(columns) != 1 or order.key is not SortKey.CREATED_AT:
+        return query
+    return query.with_hint(Image.__table__, f"FORCE INDEX (ix_images_{columns[0]}_id)", "mysql")
 
 
 def _any_of(digests: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
@@ -155,76 +217,35 @@ def _any_of(digests: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
     return or_(false(), *matches)
 
 
-def _conditions(wanted: ManifestFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
+def _narrowed(query: Select[Any], wanted: ManifestFilter) -> Select[Any]:
+    """Only what is wanted, of images that are joined to their manifests."""
     if wanted.status is not None:
-        conditions.append(Image.status == wanted.status)
+        query = query.where(Image.status == wanted.status)
+    if wanted.name is not None:
+        query = query.where(Image.name == wanted.name)
     if wanted.disk_format is not None:
-        conditions.append(Image.disk_format == wanted.disk_format)
+        query = query.where(Image.disk_format == wanted.disk_format)
     if wanted.owner is not None:
-        conditions.append(Image.owner == wanted.owner)
+        query = query.where(Image.owner == wanted.owner)
     if wanted.cache_name is not None:
-        conditions.append(Image.cache_name == wanted.cache_name)
+        query = query.where(Image.cache_name == wanted.cache_name)
     if wanted.since is not None:
-        conditions.append(Image.changed_at >= wanted.since)
+        query = query.where(Image.changed_at >= _seen_by_planner(wanted.since))
     if wanted.digest is not None:
         algorithm, value = wanted.digest
-        conditions.append(
-            exists().where(
-                ManifestDigest.manifest_id == Manifest.id,
-                ManifestDigest.algorithm == algorithm,
-                ManifestDigest.value == value,
-            )
+        of_digest = and_(
+            ManifestDigest.manifest_id == Manifest.id,
+            ManifestDigest.algorithm == algorithm,
+            ManifestDigest.value == _seen_by_planner(value),
         )
-    return conditions
+        query = query.join(ManifestDigest, of_digest)  # which has one row at most
+    return query
 
 
-def _records(session: Session, query: _Rows) -> list[ManifestRecord]:
-    """Run a query of joined rows, and fetch the digests of all of them in one more."""
-    rows = session.execute(query).all()
-    digests: dict[int, dict[str, str]] = {row.Manifest.id: {} for row in rows}
-    if digests:
-        for digest in session.scalars(select(ManifestDigest).where(ManifestDigest.manifest_id.in_(digests))):
-            digests[digest.manifest_id][digest.algorithm] = digest.value
-    return [
-        _record(image, manifest, entry, digests[manifest.id], has_block_map=mapped is not None, key_id=key_id)
-        for image, manifest, entry, mapped, key_id in rows
-    ]
+def _seen_by_planner(value: object) -> BindParameter[Any]:
+    """A value that stands in the statement itself.
 
-
-def _record(  # noqa: PLR0913
-    image: Image,
-    manifest: Manifest,
-    entry: QueueEntry | None,
-    digests: dict[str, str],
-    *,
-    has_block_map: bool,
-    key_id: str | None,
-) -> ManifestRecord:
-    return ManifestRecord(
-        image_id=image.image_id,
-        revision=manifest.revision,
-        status=Status.DELETED if image.deleted_at is not None else Status(manifest.status),
-        name=image.name,
-        owner=image.owner,
-        visibility=image.visibility,
-        container_format=image.container_format,
-        cache_name=image.cache_name,
-        disk_format=manifest.disk_format,
-        code=manifest.code,
-        reason=manifest.reason,
-        virtual_size=manifest.virtual_size,
-        digests=digests,
-        source_size=manifest.source_size,
-        source_checksums=manifest.source_checksums,
-        warnings=tuple(manifest.warnings),
-        has_block_map=has_block_map,
-        key_id=key_id,
-        progress=None if entry is None else Progress(entry.bytes_done, entry.bytes_total),
-        created_at=manifest.created_at,
-        computed_at=manifest.computed_at,
-        computed_by=manifest.computed_by,
-        changed_at=image.changed_at,
-        deleted_at=image.deleted_at,
-        imported_at=image.imported_at,
-    )
+    PostgreSQL soon plans a statement that comes again and again without looking at its parameters. How many images have
+    been changed since then, or hold that disk, decides between walking the list and sorting what is found.
+    """
+    return bindparam(None, value, literal_execute=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import case, select, update
@@ -16,6 +17,11 @@ def refresh(session: Session, image_id: str, now: datetime) -> None:
 
     now: by the database's clock.
     """
+    refresh_all(session, [image_id], now)
+
+
+def refresh_all(session: Session, image_ids: Sequence[str], now: datetime) -> None:
+    """Say anew what is served of these images, as `refresh` does of one."""
     session.flush()
     served = (
         select(Manifest.status)
@@ -25,7 +31,7 @@ def refresh(session: Session, image_id: str, now: datetime) -> None:
     # Past the row's version: this follows from other rows, and would only have a listener run its transaction again.
     session.execute(
         update(Image)
-        .where(Image.image_id == image_id)
+        .where(Image.image_id.in_(image_ids))
         .values(status=case((Image.deleted_at.is_not(None), Status.DELETED), else_=served), changed_at=now)
         .execution_options(synchronize_session=False)
     )

@@ -76,7 +76,7 @@ class ComputedManifest:
     """What a computation found: all of a ready manifest that does not depend on who asked.
 
     Sizes in bytes; digests (of the disk) and source_checksums (of the source) are algorithm → hex. block_map: the
-    disk's, as a bmap 2.0 document.
+    disk's, as a bmap 2.0 document. read_from: kind of store, and how the image was found there; for the history.
     """
 
     disk_format: str
@@ -86,6 +86,7 @@ class ComputedManifest:
     source_checksums: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     block_map: str | None = None
+    read_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ class Progress:
 class ManifestRecord:
     """One revision of an image's manifest as the API shows it. Sizes in bytes, times in UTC.
 
-    key_id: of the key that its statement is signed with; None where it has no statement.
+    key_id: of the key that its statement is signed with; None where it has no statement. statement: its envelope, as
+    JSON text, and block_map_sha256: of the block map, as signed; both where the row was checked against it.
     """
 
     image_id: str
@@ -128,12 +130,16 @@ class ManifestRecord:
     changed_at: datetime
     deleted_at: datetime | None
     imported_at: datetime | None
+    statement: str | None = None
+    block_map_sha256: str | None = None
 
 
 @dataclass(frozen=True)
 class HistoryEvent:
-    """One line of an image's history."""
+    """One line of an image's history. number: grows with each line. image_id: None where Glance does not say it."""
 
+    number: int
+    image_id: str | None
     kind: str
     at: datetime
     detail: Mapping[str, object]

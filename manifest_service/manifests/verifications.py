@@ -16,12 +16,10 @@ from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.orm import Session
 
 from manifest_service.manifests.database import database_now
-from manifest_service.manifests.intake import add_event
+from manifest_service.manifests.history import add_event
 from manifest_service.manifests.models import Image, Verification
 from manifest_service.manifests.states import EventKind
 from manifest_service.verdicts import Evidence, Verdict
-
-MATCHES = frozenset({Verdict.MATCH, Verdict.MATCH_UNCONVERTED, Verdict.MATCH_EXTENDED})
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,8 @@ class UnknownMarker(LookupError):
 def record(session: Session, node: str, reports: Iterable[VerificationReport]) -> int:
     """Record what is new among a node's reports, and answer how many that were.
 
-    The history of an image that is known gets a line when one of its files turns out corrupt, and when it matches
-    again: by the latest report, so that neither each night's match nor a late report makes one.
+    The history of an image that is known gets a line with the first verdict on each of its files and with every other
+    verdict after that: by the latest report, so that neither each night's match nor a late report makes one.
     """
     now = database_now(session)
     new = _not_recorded(session, reports)
@@ -98,7 +96,7 @@ def record(session: Session, node: str, reports: Iterable[VerificationReport]) -
             before.is_latest = None
         row.is_latest = True
         latest[row.file_key] = row
-        if _is_turn(row, before):
+        if before is None or before.verdict != row.verdict:
             turns.append(row)
     # The rows that are followed are written before those that follow them: there may be one latest at a time.
     session.flush()
@@ -119,7 +117,7 @@ def list_page(session: Session, wanted: VerificationFilter, limit: int, marker: 
         if last is None:
             raise UnknownMarker(marker)
         query = query.where(Verification.id < last)
-    return [_record(row) for row in session.scalars(query)]
+    return [as_record(row) for row in session.scalars(query)]
 
 
 def _key_of(file: str) -> str:
@@ -166,12 +164,6 @@ def _row(node: str, report: VerificationReport, now: datetime) -> Verification:
     )
 
 
-def _is_turn(row: Verification, before: Verification | None) -> bool:
-    """Whether a file turned corrupt, or from corrupt to what it should be."""
-    was_corrupt = before is not None and before.verdict == Verdict.CORRUPT
-    return row.verdict in MATCHES if was_corrupt else row.verdict == Verdict.CORRUPT
-
-
 def _add_to_histories(session: Session, turns: Sequence[Verification], now: datetime) -> None:
     image_ids = {row.image_id for row in turns if row.image_id is not None}
     if not image_ids:
@@ -202,7 +194,8 @@ def _conditions(wanted: VerificationFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _record(row: Verification) -> VerificationRecord:
+def as_record(row: Verification) -> VerificationRecord:
+    """The record of a row."""
     report = VerificationReport(
         report_id=row.report_id,
         file=row.file,

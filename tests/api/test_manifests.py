@@ -177,6 +177,61 @@ def test_the_list_is_cut_into_pages_that_miss_nothing(api: Client, database: Dat
     assert pages == 3
 
 
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+@pytest.mark.parametrize("key", ["created_at", "changed_at"])
+def test_the_list_is_sorted_and_its_pages_miss_nothing(
+    api: Client, database: Database, key: str, direction: str
+) -> None:
+    images = [str(uuid4()) for _ in range(5)]
+    observe(database, *(observation(image_id=image_id) for image_id in images))
+    observe(database, observation(image_id=images[0], name="changed last", updated_at=NOON + timedelta(hours=1)))
+
+    seen: list[str] = []
+    path: str | None = f"/v1/manifests?limit=2&sort_key={key}&sort_dir={direction}"
+    while path is not None:
+        page = api.get(path).json()
+        seen += [manifest["image_id"] for manifest in page["manifests"]]
+        path = page["links"].get("next")
+
+    ascending = images if key == "created_at" else [*images[1:], images[0]]
+    assert seen == (ascending if direction == "asc" else ascending[::-1])
+
+
+def test_an_image_that_changes_between_two_pages_hides_no_other(api: Client, database: Database) -> None:
+    images = [str(uuid4()) for _ in range(4)]
+    observe(database, *(observation(image_id=image_id) for image_id in images))
+    first = api.get("/v1/manifests?limit=2&sort_key=changed_at&sort_dir=asc").json()
+
+    observe(database, observation(image_id=images[1], name="renamed", updated_at=NOON + timedelta(hours=1)))
+
+    rest = api.get(first["links"]["next"].replace("limit=2", "limit=10")).json()["manifests"]
+    assert [manifest["image_id"] for manifest in rest] == [*images[2:], images[1]]
+
+
+def test_a_marker_of_another_order_says_so(local_api: Client, local: Database) -> None:
+    make_ready(local)
+
+    wrong = f"2026-11-23T12:00:00.000000Z_{IMAGE_ID}"
+
+    for query in (f"marker={wrong}", f"marker={IMAGE_ID}&sort_key=changed_at"):
+        response = local_api.get(f"/v1/manifests?{query}")
+        assert (response.status_code, response.json()["code"]) == (400, "unknown-marker")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/manifests", f"{HERE}/history", f"{HERE}/revisions/1", "/v1/events", "/v1/openapi.json"]
+)
+def test_what_somebody_has_already_is_not_sent_again(local_api: Client, local: Database, path: str) -> None:
+    make_ready(local)
+    first = local_api.get(path)
+
+    again = local_api.get(path, headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (again.status_code, again.text, again.headers["ETag"]) == (304, "", first.headers["ETag"])
+    head = local_api.ask("HEAD", path)
+    assert (head.status_code, head.text, head.headers["Content-Length"]) == (200, "", first.headers["Content-Length"])
+
+
 def test_every_filter_finds_what_it_should(api: Client, database: Database) -> None:
     make_ready(database)
     other = str(uuid4())
@@ -185,6 +240,8 @@ def test_every_filter_finds_what_it_should(api: Client, database: Database) -> N
     def found(query: str) -> list[str]:
         return [manifest["image_id"] for manifest in api.get(f"/v1/manifests?{query}").json()["manifests"]]
 
+    assert found("name=q1") == [other, IMAGE_ID]
+    assert found("name=Q1") == []
     assert found("status=ready") == [IMAGE_ID]
     assert found("status=pending") == [other]
     assert found("status=deleted") == []

@@ -151,7 +151,7 @@ def test_other_data_under_the_same_id_gets_a_new_revision(database: Database) ->
 
     assert record is not None
     assert (record.revision, record.status) == (2, "pending")
-    assert history(database)[-1] == "content-changed"
+    assert history(database)[-2:] == ["re-uploaded", "immutability-violation"]
 
 
 def test_data_that_changes_while_it_is_computed_is_computed_again(database: Database) -> None:
@@ -213,3 +213,28 @@ def test_a_rejected_upload_is_recorded_once_and_cut(database: Database) -> None:
     events = database.transaction(lambda session: session.scalars(select(Event)).all())
     assert [event.kind for event in events] == ["upload-rejected"] * 3
     assert {len(event.detail["message"]) for event in events} == {1000}
+
+
+def test_a_checksum_that_comes_while_it_is_computed_does_not_have_it_computed_twice(database: Database) -> None:
+    observe(database, observation(checksums={}))
+    task = claimed(database)
+    observe(database, observation(observed_at=NOON + SECOND))
+
+    assert finish(database, task)
+
+    assert history(database) == ["uploaded", "computation-started", "ready"]
+    manifest = database.transaction(lambda session: session.scalars(select(Manifest)).one())
+    assert manifest.expected_checksums == {"md5": "d077c61681203ae001b4ebc4ddd38a4e"}
+
+
+def test_a_rejected_upload_is_told_of_the_image_that_its_sentence_names(local: Database) -> None:
+    observe(local, observation(status="queued", size=None, checksums={}))
+    other = "11111111-1111-4111-8111-111111111111"
+    for sentence in (
+        f"Failed to upload image data for image {IMAGE_ID} due to internal error",
+        f"Neither image {IMAGE_ID} nor image {other}",
+        "Image storage media is full",
+    ):
+        local.transaction(lambda session: intake.record_rejected_upload(session, sentence, None))  # noqa: B023
+
+    assert history(local) == ["upload-rejected"]

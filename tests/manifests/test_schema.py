@@ -40,12 +40,12 @@ def test_an_upgrade_of_what_is_current_changes_nothing(database: Database) -> No
     schema.require_current(database)
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004"])
 def test_a_database_from_before_is_upgraded_with_what_it_holds(database_url: str, version: str) -> None:
     database = Database(database_url)
     upgrade_to(database, version)
     with database.engine.begin() as connection:
-        for table, row in rows_from_before():
+        for table, row in rows_from_before(version):
             connection.execute(table_of(table, row).insert().values(**row))
 
     schema.upgrade(database)
@@ -70,8 +70,11 @@ def upgrade_to(database: Database, version: str) -> None:
         command.upgrade(config, version)
 
 
-def rows_from_before() -> Iterator[tuple[str, dict[str, Any]]]:
-    """An image that is ready, one that is deleted and one that waits, with the columns of the first tables."""
+def rows_from_before(version: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """An image that is ready, one that is deleted and one that waits, with the columns of the first tables, or later.
+
+    version: of the schema.
+    """
     noon = NOON.replace(tzinfo=None)
     for number, status in enumerate((Status.READY, Status.READY, Status.PENDING)):
         image_id = uuid_of(number)
@@ -88,6 +91,7 @@ def rows_from_before() -> Iterator[tuple[str, dict[str, Any]]]:
                 "first_seen_at": noon,
                 "deleted_at": noon if number == 1 else None,
                 "version": 1,
+                **({"status": "deleted" if number == 1 else status, "changed_at": noon} if version >= "0004" else {}),
             },
         )
         yield (

@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.Column("key_id", sa.String(length=64), nullable=False),
         sa.Column("public_key", sa.Text(), nullable=False),
         sa.Column("first_used_at", _TIME, nullable=False),
+        sa.Column("imported_at", _TIME, nullable=True),
         sa.PrimaryKeyConstraint("key_id", name=op.f("pk_signing_keys")),
         **_MARIADB,
     )
@@ -53,9 +54,23 @@ def upgrade() -> None:
     op.drop_index("ix_images_owner", "images")
     op.drop_index("ix_images_deleted_at_id", "images")
     op.drop_index("ix_manifests_updated_at", "manifests")
-    for column in ("status", "owner", "disk_format", "name", "changed_at"):
+    for column in ("status", "owner", "disk_format", "changed_at"):
         op.create_index(f"ix_images_{column}_id", "images", [column, "id"], unique=False)
+    op.create_index(
+        "ix_images_name_id",
+        "images",
+        ["name", "id"],
+        unique=False,
+        postgresql_ops={"name": "varchar_pattern_ops"},
+    )
+    for name, columns in (
+        ("ix_verifications_is_latest_node", ["is_latest", "node", "verdict", "id"]),
+        ("ix_verifications_is_latest_verdict", ["is_latest", "verdict", "node", "id"]),
+        ("ix_verifications_image_id_is_latest", ["image_id", "is_latest", "verdict", "node", "id"]),
+    ):
+        op.create_index(name, "verifications", columns, unique=False)
     op.create_index("ix_events_kind_id", "events", ["kind", "id"], unique=False)
+    op.create_index(op.f("ix_events_at"), "events", ["at"], unique=False)
 
 
 def _fill_in() -> None:

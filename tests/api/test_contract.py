@@ -1,0 +1,52 @@
+"""The API keeps what its OpenAPI document says: schemathesis makes requests from it and judges the answers."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from manifest_service.manifests.database import Database
+from tests.api import contract_checks
+from tests.api.client import Client
+from tests.builders import claimed, computed, finish, observation, observe
+
+SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_answer_is_one_that_is_described(
+    local: Database, serve_api: Callable[..., Client], tmp_path: Path
+) -> None:
+    observe(local, observation())
+    finish(local, claimed(local), computed(block_map="<?xml version='1.0'?>\n<bmap/>\n"))
+    # The run's own seed, which pytest-randomly prints.
+    seed = random.getrandbits(32)
+
+    run = subprocess.run(
+        [
+            SCHEMATHESIS,
+            "run",
+            f"{serve_api(local).url}/v1/openapi.json",
+            "--checks=all",
+            "--exclude-checks=positive_data_acceptance",
+            "--max-examples=40",
+            f"--seed={seed}",
+            "--no-color",
+        ],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "SCHEMATHESIS_HOOKS": contract_checks.__name__,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
