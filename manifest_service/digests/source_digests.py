@@ -39,6 +39,7 @@ class HashedSource:
             ends that and is passed on.
         """
         self._source = source
+        self._forward = source if isinstance(source, ForwardSource) else None
         self._tick = tick
         self._hashes = {name: known.new_digest(name) for name in known.check(algorithms)}
         self._fan_out = FanOut(self._hashes)
@@ -53,8 +54,8 @@ class HashedSource:
     def readinto(self, buffer: memoryview, offset: int) -> int:
         end = min(offset + len(buffer), self.size)
         if self._digests is None and end > self._cursor:
-            if offset > self._cursor and isinstance(self._source, ForwardSource):
-                self._source.skip_to(offset)
+            if offset > self._cursor and self._forward is not None:
+                self._forward.skip_to(min(offset, self.size))
             self._hash_up_to(min(offset, self.size))
         count = self._source.readinto(buffer, offset)
         if self._digests is None and offset + count > self._cursor:

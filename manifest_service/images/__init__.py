@@ -1,1 +1,1 @@
-"""Where an image's source bytes live: glance_store as Glance configures it, or a plain file."""
+"""Where an image's source bytes live: glance_store as Glance configures it, Glance itself, or a plain file."""

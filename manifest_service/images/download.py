@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from manifest_service.disks.raw_file import SparseFileWriter
 from manifest_service.errors import DownloadCode, DownloadFailed
-from manifest_service.images.glance_api import GlanceApi, GlanceAway
+from manifest_service.images.glance_api import GlanceApi
+from manifest_service.images.glance_connection import GlanceAway
 
 TRIES = 5
 """Answers in a row that may fail without a byte beyond those before; one that brings more begins the count anew."""

@@ -6,19 +6,18 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import requests
 
 from manifest_service.disks.limits import KIB, MIB
-from manifest_service.errors import DownloadCode, DownloadFailed, UsageError
+from manifest_service.errors import DownloadCode, DownloadFailed
+from manifest_service.images.glance_connection import GlanceAway, GlanceConnection
+from manifest_service.images.glance_record import ImageLocation, ImageRecord, read_locations, read_record
 
-_TIMEOUT = (10, 60)
-"""Seconds to connect, and between two parts of an answer."""
 _LARGEST_RECORD = 1 * MIB
 _AT_ONCE = 256 * KIB
 _NO_RANGES = {
@@ -27,68 +26,66 @@ _NO_RANGES = {
     HTTPStatus.NOT_IMPLEMENTED,
 }
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(?:\d{1,19}|\*)")
-_WORD = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_HEX = re.compile(r"(?:[0-9a-f]{2}){16,64}")
-
-
-class GlanceAway(DownloadFailed):
-    """Glance did not answer, or its answer broke off: what may be otherwise when it is asked again."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(DownloadCode.GLANCE_AWAY, reason)
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """What Glance records of an image. size: bytes of the source. checksums: of the source, algorithm → hex."""
-
-    image_id: str
-    disk_format: str | None = None
-    size: int | None = None
-    checksums: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ImageData:
     """An answer with an image's bytes.
 
-    offset: of the first of them. is_framed: whether the answer says by itself where it ends. parts: raises GlanceAway
-    where it breaks off.
+    offset: of the first of them. size: bytes of the whole image, where the answer says it. is_framed: whether the
+    answer says by itself where it ends. parts: raises GlanceAway where it breaks off.
     """
 
     offset: int
+    size: int | None
     is_framed: bool
     parts: Iterator[bytes]
 
 
 class GlanceApi:
-    """One Glance. Use it as a context manager: leaving it closes its connections."""
+    """One Glance. Use it as a context manager, or close it: that closes its connections."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], certificates: str | None = None) -> None:
-        """url: of the image API, with or without /v2. headers: sent with each request, the token among them.
+    def __init__(self, connection: GlanceConnection) -> None:
+        """connection: the way to it, with the authentication that it wants."""
+        self._connection = connection
 
-        certificates: file or folder of the authorities to trust; None for the usual ones. Raises UsageError.
-        """
-        self._url = url.rstrip("/").removesuffix("/v2")
-        self._place = _place_of(url)
-        self._session = requests.Session()
-        # One connection a request, for servers that close those that are kept.
-        self._session.headers.update({"Connection": "close", "Accept-Encoding": "identity", **headers})
-        self._certificates = certificates or True
+    @property
+    def place(self) -> str:
+        """Host and port, for messages."""
+        return self._connection.place
 
     def show(self, image_id: str) -> ImageRecord:
         """An image's record. Raises DownloadFailed."""
-        with self._ask(f"/v2/images/{image_id}") as response:
+        document = self.get_document(f"/v2/images/{image_id}", _LARGEST_RECORD)
+        try:
+            return read_record(document, image_id)
+        except ValueError:
+            raise _bad_answer(f"{self.place} answered with something that is no record of the image") from None
+
+    def locations(self, image_id: str) -> tuple[ImageLocation, ...]:
+        """Where an image's bytes are, for whoever has the role `service` or `admin`. Raises DownloadFailed."""
+        document = self.get_document(f"/v2/images/{image_id}/locations", _LARGEST_RECORD)
+        try:
+            return tuple(read_locations(document))
+        except ValueError:
+            raise _bad_answer(f"{self.place} answered with something that is no list of locations") from None
+
+    def get_document(self, path: str, most: int) -> Any:
+        """What Glance answers to a GET, read as JSON.
+
+        path: from /v2 on, with the query. most: bytes that the answer may have. Raises DownloadFailed.
+        """
+        with self._ask(path) as response:
             self._require(response, HTTPStatus.OK)
             body = bytearray()
             for part in self._parts(response):
                 body += part
-                if len(body) > _LARGEST_RECORD:
-                    raise _bad_answer(f"the record of the image has more than {_LARGEST_RECORD} bytes")
+                if len(body) > most:
+                    raise _bad_answer(f"the answer has more than {most} bytes")
         try:
-            return _read_record(json.loads(body), image_id)
+            return json.loads(body)
         except (ValueError, RecursionError):
-            raise _bad_answer(f"{self._place} answered with something that is no record of the image") from None
+            raise _bad_answer(f"{self.place} answered with something that is no JSON") from None
 
     @contextmanager
     def open_data(self, image_id: str, offset: int) -> Iterator[ImageData]:
@@ -113,32 +110,24 @@ class GlanceApi:
             else:
                 offset = 0
             is_framed = any(name in response.headers for name in ("Content-Length", "Transfer-Encoding"))
-            yield ImageData(offset, is_framed, self._parts(response))
+            length = response.headers.get("Content-Length", "")
+            size = offset + int(length) if length.isdecimal() else None
+            yield ImageData(offset, size, is_framed, self._parts(response))
 
     def _ask(self, path: str, headers: Mapping[str, str] | None = None) -> requests.Response:
-        try:
-            return self._session.get(
-                self._url + path,
-                headers=headers,
-                timeout=_TIMEOUT,
-                stream=True,
-                verify=self._certificates,
-                allow_redirects=False,  # The token is for this host alone.
-            )
-        except OSError as error:  # All errors of requests, and what it passes on. Their words may quote the headers.
-            raise GlanceAway(f"Glance cannot be asked at {self._place} ({type(error).__name__})") from error
+        return self._connection.get(path, headers or {})
 
     def _parts(self, response: requests.Response) -> Iterator[bytes]:
         try:
             yield from response.iter_content(_AT_ONCE)
         except OSError as error:
-            raise GlanceAway(f"the answer of {self._place} broke off ({type(error).__name__})") from error
+            raise GlanceAway(f"the answer of {self.place} broke off ({type(error).__name__})") from error
 
     def _require(self, response: requests.Response, *allowed: HTTPStatus) -> None:
         status = response.status_code
         if status in allowed:
             return
-        answered = f"{self._place} answered {status}"
+        answered = f"{self.place} answered {status}"
         match status:
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
                 raise DownloadFailed(DownloadCode.FORBIDDEN, f"{answered}: this token may not have the image")
@@ -155,51 +144,17 @@ class GlanceApi:
             case _:
                 raise _bad_answer(answered)
 
+    def close(self) -> None:
+        """Close its connections."""
+        self._connection.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.close()
-
-
-def _place_of(url: str) -> str:
-    """Host and port, for messages: without the password that a URL may hold. Raises UsageError."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
-        raise UsageError("bad-url", "the URL of Glance is none; http://HOST:PORT was expected")
-    return f"{parts.hostname}:{port}" if port else parts.hostname
-
-
-def _read_record(document: Any, image_id: str) -> ImageRecord:
-    """Read what Glance says of an image. Raises ValueError for what cannot be."""
-    if not isinstance(document, dict) or document.get("id") != image_id:
-        raise ValueError("this is not the image's record")
-    size = document.get("size")
-    if size is not None and (type(size) is not int or size < 0):
-        raise ValueError("the size is none")
-    checksums = {}
-    md5 = _take(document, "checksum", _HEX)
-    algorithm, value = _take(document, "os_hash_algo", _WORD), _take(document, "os_hash_value", _HEX)
-    if algorithm is not None and value is not None:
-        checksums[algorithm] = value
-    if md5 is not None:
-        checksums["md5"] = md5
-    return ImageRecord(image_id, _take(document, "disk_format", _WORD), size, checksums)
-
-
-def _take(document: Mapping[str, Any], key: str, pattern: re.Pattern[str]) -> str | None:
-    value = document.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise ValueError(f"{key} is none")
-    return value
+        self.close()
 
 
 def _bad_answer(reason: str) -> DownloadFailed:

@@ -1,26 +1,33 @@
-"""Glance's stores, configured by the very sections that Glance itself reads (glance-api.conf).
-
-Both forms are understood: one set of stores under `[glance_store]`, and `enabled_backends` with a section for each.
-A notification never says where the data lies, so an image is looked for where Glance's file driver puts it:
-`file://DATADIR/IMAGE_ID`, in each file store and each of its folders.
-"""
+"""The images' sources, in whatever stores Glance keeps them, opened for reading."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import glance_store
 from glance_store import exceptions as store_exceptions
-from glance_store import location as store_location
 from glance_store import multi_backend
 from oslo_config import cfg
+from oslo_log import log
 
-from manifest_service.config import is_configured
-from manifest_service.disks.source import FileSource
-from manifest_service.errors import ComputationFailed, FailureCode, UsageError
+from manifest_service.config import scratch_folder
+from manifest_service.disks.source import FileSource, StoredSource
+from manifest_service.errors import ComputationFailed, DownloadFailed, FailureCode, UsageError
+from manifest_service.images.drivers import Drivers, Place
+from manifest_service.images.glance_hashes import GlanceHashes
+from manifest_service.images.glance_session import make_glance_api
+from manifest_service.images.objects.glance_object import as_store_error
+from manifest_service.images.objects.stored_object import ObjectMissing, StoreBroke
+from manifest_service.images.places import Places, UnknownStore
+from manifest_service.images.streams.forward import NOTHING_RECORDED, Recorded
+from manifest_service.images.streams.patience import Patience, no_tick
+from manifest_service.images.streams.spool import SpoolSettings
+from manifest_service.images.streams.stream import StreamSettings, StreamSource
+
+LOG = log.getLogger(__name__)
 
 HASH_ALGORITHM = "sha512"
 """Glance's own default for os_hash_algo."""
@@ -36,66 +43,55 @@ class StoredImage:
     os_hash_value: str
 
 
-@dataclass(frozen=True)
-class _FileStore:
-    """One file store: its name under `enabled_backends` (None for the single form), and the folders it keeps."""
-
-    backend: str | None
-    folders: tuple[str, ...]
-
-
 class ImageStores:
     """The stores that hold the images' sources. Read-only, except for `add`, which plays Glance."""
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
-        """Set up glance_store as Glance does. Raises UsageError where the configuration names no file store."""
+        """Set up glance_store and the way to Glance. Raises UsageError where no way leads to any image."""
         self._conf = conf
-        self._multiple = bool(conf.enabled_backends)
-        if self._multiple:
-            glance_store.register_store_opts(conf)
-            names = [name for name, kind in conf.enabled_backends.items() if kind == "file"]
-            self._file_stores = [_FileStore(name, _folders_of(conf, name)) for name in names]
-        else:
-            glance_store.register_opts(conf)
-            _fill_embedded_default(conf)
-            self._file_stores = []
-            if "file" in conf.glance_store.stores:
-                self._file_stores.append(_FileStore(None, _folders_of(conf, "glance_store")))
-        if not self._file_stores:
-            raise UsageError(
-                "bad-configuration",
-                "no store of type file is configured under [glance_store] stores or enabled_backends,"
-                " and other types are not read yet",
-            )
-        try:
-            if self._multiple:
-                glance_store.create_multi_stores(conf)
-            else:
-                glance_store.create_stores(conf)
-        except store_exceptions.GlanceStoreException as error:
-            raise UsageError("bad-configuration", f"glance_store cannot be set up: {error}") from error
-
-    def open(self, image_id: str) -> FileSource:
-        """Open an image's source, in the first store that has it.
-
-        Raises ComputationFailed: source-not-found (Glance may not have finished, or this is another Glance's image), or
-        source-unreadable.
-        """
-        for path in self._paths(image_id):
-            try:
-                return FileSource.open(path)
-            except ComputationFailed as error:
-                if error.code != FailureCode.SOURCE_NOT_FOUND:
-                    raise
-        names = ", ".join(store.backend or "file" for store in self._file_stores)
-        raise ComputationFailed(
-            FailureCode.SOURCE_NOT_FOUND, f"no configured store holds the image (looked in: {names})", retriable=True
+        self.drivers = Drivers(conf)
+        glance = make_glance_api(conf)
+        self._hashes = GlanceHashes(glance)
+        self._places = Places(self.drivers, glance, conf.glance.resolve)
+        limits = conf.limits
+        self._settings = StreamSettings(
+            window=limits.stream_window,
+            patience=Patience(limits.store_silence, limits.store_pause),
+            spool=SpoolSettings(str(scratch_folder(conf)), limits.scratch_size, limits.scratch_reserve),
         )
+
+    def open(
+        self, image_id: str, recorded: Recorded = NOTHING_RECORDED, tick: Callable[[], None] = no_tick
+    ) -> StoredSource:
+        """Open an image's source, in the first place that has it.
+
+        recorded: what Glance records of it. tick: called several times a second while a store is waited for; what it
+        raises is passed on.
+        Raises ComputationFailed: source-not-found (Glance may not have finished, or this is another Glance's image),
+        store-unsupported, or what was wrong with the last place that could not be read.
+        """
+        search = _Search()
+        for way, place in self._find(image_id, search):
+            try:
+                return self._open(place, way, recorded, tick)
+            except ObjectMissing:
+                continue
+            except ComputationFailed as error:
+                search.note(error)
+                LOG.info("image %s is not read as [glance] resolve %s says: %s", image_id, way, error)
+        raise search.failure or self._not_found(search)
+
+    def more_checksums(self, image_id: str, tick: Callable[[], None] = no_tick) -> Mapping[str, str]:
+        """Checksums that Glance records of an image's source, algorithm → hex; none where Glance cannot be asked.
+
+        Raises ComputationFailed where Glance does not answer, or has not finished.
+        """
+        return self._hashes.of(image_id, tick)
 
     def add(self, image_id: str, data: BinaryIO, size: int) -> StoredImage:
         """Store an image's bytes as Glance would, in the default store. Raises UsageError where that fails."""
         try:
-            if self._multiple:
+            if self.drivers.is_multiple:
                 _, stored, checksum, value, _ = multi_backend.store_add_to_backend_with_multihash(
                     image_id, data, size, HASH_ALGORITHM, self._default_store()
                 )
@@ -109,8 +105,55 @@ class ImageStores:
 
     def remove(self, image_id: str) -> None:
         """Take out again what `add` has stored."""
-        for path in self._paths(image_id):
-            Path(path).unlink(missing_ok=True)
+        for folder in self.drivers.folders():
+            (Path(folder) / image_id).unlink(missing_ok=True)
+
+    def _find(self, image_id: str, search: _Search) -> Iterator[tuple[str, Place]]:
+        """The places of an image, way by way; what stood in the way is noted in `search`."""
+        for name, way in self._places.ways.items():
+            try:
+                for place in way(image_id):
+                    if isinstance(place, UnknownStore):
+                        search.unknown.add(place.scheme)
+                    else:
+                        yield name, place
+            except DownloadFailed as error:
+                LOG.info("image %s: no answer by [glance] resolve %s: %s", image_id, name, error)
+                meant = as_store_error(error)
+                if isinstance(meant, StoreBroke):
+                    meant = ComputationFailed(FailureCode.GLANCE_AWAY, error.reason, retriable=True)
+                if isinstance(meant, ComputationFailed):
+                    search.note(meant)
+
+    def _open(self, place: Place, way: str, recorded: Recorded, tick: Callable[[], None]) -> StoredSource:
+        source: StoredSource
+        if isinstance(place, Path):
+            try:
+                source = FileSource.open(place)
+            except ComputationFailed as error:
+                if error.code == FailureCode.SOURCE_NOT_FOUND:
+                    raise ObjectMissing from error
+                raise
+        else:
+            patience = replace(self._settings.patience, tick=tick)
+            source = StreamSource(place, recorded, replace(self._settings, patience=patience))
+        source.read_from = f"{source.read_from} ({way})"
+        return source
+
+    def _not_found(self, search: _Search) -> ComputationFailed:
+        if search.unknown:
+            return ComputationFailed(
+                FailureCode.STORE_UNSUPPORTED,
+                f"Glance keeps the image in a store that is not configured here: {', '.join(sorted(search.unknown))}",
+                retriable=True,
+            )
+        names = ", ".join(driver.label for driver in self.drivers.all)
+        ways = ", ".join(self._places.ways)
+        return ComputationFailed(
+            FailureCode.SOURCE_NOT_FOUND,
+            f"no configured store holds the image (looked in: {names}; by: {ways})",
+            retriable=True,
+        )
 
     def _default_store(self) -> Any:
         """The driver of [glance_store] default_backend.
@@ -122,30 +165,19 @@ class ImageStores:
             raise UsageError(
                 "bad-configuration", f"[glance_store] default_backend is {named!r}, no file store of enabled_backends"
             )
-        return store_location.SCHEME_TO_CLS_BACKEND_MAP["file"][named]["store"]
-
-    def _paths(self, image_id: str) -> Iterator[str]:
-        for store in self._file_stores:
-            for folder in store.folders:
-                uri = f"file://{folder}/{image_id}"
-                if store.backend is None:
-                    location = store_location.get_location_from_uri(uri, conf=self._conf)
-                else:
-                    location = store_location.get_location_from_uri_and_backend(uri, store.backend, conf=self._conf)
-                yield location.store_location.path
+        return self.drivers.store_of(named, "file")
 
 
-def _folders_of(conf: cfg.ConfigOpts, group: str) -> tuple[str, ...]:
-    """The folders of a file store; `filesystem_store_datadirs` gives each as PATH or PATH:PRIORITY."""
-    several = conf[group].filesystem_store_datadirs or []
-    if several:
-        return tuple(folder.rsplit(":", 1)[0].strip() for folder in several)
-    return (conf[group].filesystem_store_datadir,)
+class _Search:
+    """What was found on the way to an image.
 
+    failure: what was wrong with a place or a way, the last one that was. unknown: schemes of stores that Glance names.
+    """
 
-def _fill_embedded_default(conf: cfg.ConfigOpts) -> None:
-    """Keep images in our own state folder where nobody configured a store; Glance's default folder is Glance's."""
-    named = ("stores", "default_store", "filesystem_store_datadir", "filesystem_store_datadirs")
-    if not is_configured(conf, "glance_store", *named):
-        folder = Path(conf.state_path) / "images"
-        conf.set_default("filesystem_store_datadir", str(folder), group="glance_store")
+    def __init__(self) -> None:
+        self.failure: ComputationFailed | None = None
+        self.unknown: set[str] = set()
+
+    def note(self, error: ComputationFailed) -> None:
+        """Take note of an error. One way may be closed on purpose (no role `service`), so each is tried."""
+        self.failure = error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from manifest_service.digests import algorithms as known
@@ -12,21 +12,32 @@ from manifest_service.digests.engine import compute
 from manifest_service.digests.source_digests import HashedSource
 from manifest_service.disks.limits import Limits
 from manifest_service.disks.opening import open_image
-from manifest_service.disks.source import FileSource
+from manifest_service.disks.source import StoredSource
 from manifest_service.errors import ComputationFailed, FailureCode, ImageRefused, RefusalCode
+from manifest_service.images.streams.forward import NOTHING_RECORDED, Recorded
+from manifest_service.images.streams.patience import no_tick
 from manifest_service.manifests.values import ComputedManifest, Task
 
 BARE_CONTAINERS = frozenset({"bare", "ami", "aki", "ari"})
 """Glance's container formats whose data is the disk file itself."""
-UNRECORDED_CHECKSUM = "sha256"
-"""What names the source where Glance recorded no checksum that we can compute."""
+UNRECORDED_CHECKSUMS = ("md5", "sha256")
+"""What names the source where Glance recorded no checksum that we can compute. It may record an MD5 afterwards."""
 
 
 class ImageSources(Protocol):
     """Where sources are opened from."""
 
-    def open(self, image_id: str) -> FileSource:
-        """Open an image's source for reading, or raise ComputationFailed."""
+    def open(
+        self, image_id: str, recorded: Recorded = NOTHING_RECORDED, tick: Callable[[], None] = no_tick
+    ) -> StoredSource:
+        """Open an image's source for reading, or raise ComputationFailed.
+
+        recorded: what Glance records of it. tick: called several times a second while a store is waited for.
+        """
+        ...
+
+    def more_checksums(self, image_id: str, tick: Callable[[], None]) -> Mapping[str, str]:
+        """What Glance records of the source, algorithm → hex, or ComputationFailed."""
         ...
 
 
@@ -66,10 +77,11 @@ def compute_manifest(
     """
     disk_format = _require_disk_file(task)
     watch = _Watch(settings.time_limit, progress)
-    with sources.open(task.image_id) as source:
+    task = _with_more_checksums(task, sources, watch.tick)
+    algorithms = sorted(algorithm for algorithm in task.expected_checksums if algorithm in known.flat())
+    with sources.open(task.image_id, Recorded(task.expected_size, bool(algorithms)), watch.tick) as source:
         _require_size(source, task.expected_size)
-        algorithms = sorted(algorithm for algorithm in task.expected_checksums if algorithm in known.flat())
-        with HashedSource(source, algorithms or [UNRECORDED_CHECKSUM], watch.tick) as hashed:
+        with HashedSource(source, algorithms or UNRECORDED_CHECKSUMS, watch.tick) as hashed:
             try:
                 with open_image(hashed, disk_format, settings.limits, settings.scratch_folder, watch.tick) as image:
                     wanted = settings.algorithms_for(image.disk.virtual_size)
@@ -95,6 +107,7 @@ def compute_manifest(
             source_checksums=checksums,
             warnings=(*disk_digests.warnings, *_left_out(settings, wanted), *_not_compared(task, algorithms)),
             block_map=None if disk_digests.block_map is None else disk_digests.block_map.as_xml(),
+            read_from=source.read_from,
         )
 
 
@@ -143,7 +156,15 @@ def _require_disk_file(task: Task) -> str:
     return task.disk_format
 
 
-def _require_size(source: FileSource, expected: int | None) -> None:
+def _with_more_checksums(task: Task, sources: ImageSources, tick: Callable[[], None]) -> Task:
+    """The task with Glance's os_hash_value, which a notification leaves out: it has nothing but the MD5."""
+    if set(task.expected_checksums) - {"md5"}:
+        return task
+    more = sources.more_checksums(task.image_id, tick)
+    return replace(task, expected_checksums={**more, **task.expected_checksums})
+
+
+def _require_size(source: StoredSource, expected: int | None) -> None:
     """Compare the size first: it costs nothing, and a wrong one needs no reading."""
     if expected is not None and source.size != expected:
         raise ComputationFailed(

@@ -17,6 +17,7 @@ import pytest
 from manifest_service.errors import DownloadFailed
 from manifest_service.images import download
 from manifest_service.images.glance_api import GlanceApi
+from manifest_service.images.glance_connection import UrlConnection
 from tests import qemu
 from tests.commands.misbehaving_glance import Answer, MisbehavingGlance, cut, encoded, ranged, shifted, status, whole
 from tests.servers.glance import Glance
@@ -125,7 +126,7 @@ class TestRealGlance:
     def test_glance_goes_on_where_it_is_asked_to(self, glance: Glance, image: Path, image_id: str) -> None:
         headers = {"X-Identity-Status": "Confirmed", "X-User-Id": "u", "X-Roles": "admin"}
 
-        with GlanceApi(glance.endpoint, headers) as api, api.open_data(image_id, 1000) as data:
+        with GlanceApi(UrlConnection(glance.endpoint, headers)) as api, api.open_data(image_id, 1000) as data:
             assert (data.offset, b"".join(data.parts)) == (1000, image.read_bytes()[1000:])
 
     def test_what_was_changed_in_the_store_does_not_land(self, glance: Glance, image_id: str, here: Path) -> None:
@@ -262,7 +263,7 @@ def test_as_long_as_more_comes_it_goes_on(here: Path, monkeypatch: pytest.Monkey
 
 def download_to(path: Path, glance: MisbehavingGlance) -> None:
     expectation = download.Expectation("Glance", len(DATA), {})
-    with path.open("w+b") as file, GlanceApi(glance.url, {}) as api:
+    with path.open("w+b") as file, GlanceApi(UrlConnection(glance.url, {})) as api:
         download.download(api, glance.image_id, file.fileno(), [expectation], lambda done, total: None)
 
 

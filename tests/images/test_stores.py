@@ -104,8 +104,8 @@ def test_a_folder_in_the_image_s_place_is_not_read(tmp_path: Path) -> None:
         found.open(IMAGE_ID)
 
 
-def test_a_configuration_without_a_file_store_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no store of type file is configured"):
+def test_a_configuration_in_which_nothing_leads_to_an_image_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing says where images are"):
         stores(tmp_path, "[DEFAULT]\nenabled_backends = web:http\n[glance_store]\ndefault_backend = web\n")
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from manifest_service.attestations import envelope
+from manifest_service.attestations.statement import read_payload
 from manifest_service.digests import engine
 from manifest_service.disks.limits import DEFAULT_LIMITS
-from manifest_service.disks.source import FileSource
 from manifest_service.manifests import queries, schema
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.values import ManifestRecord
@@ -20,8 +21,9 @@ from manifest_service.processing import computation
 from manifest_service.processing.computation import ComputationSettings
 from manifest_service.processing.worker import Worker, WorkerSettings
 from tests import qemu
-from tests.builders import IMAGE_ID, claim, current, history, observation, observe
+from tests.builders import IMAGE_ID, claim, current, history, new_key, observation, observe
 from tests.servers.postgresql import PostgreSQL
+from tests.stores import FolderStore
 from tests.waiting import eventually
 
 SETTINGS = WorkerSettings(
@@ -35,16 +37,6 @@ SETTINGS = WorkerSettings(
 )
 
 
-class Folder:
-    """A store: files named by image id."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def open(self, image_id: str) -> FileSource:
-        return FileSource.open(self.path / image_id)
-
-
 @pytest.fixture
 def local(tmp_path: Path) -> Database:
     database = Database(f"sqlite:///{tmp_path}/db.sqlite")
@@ -53,7 +45,7 @@ def local(tmp_path: Path) -> Database:
 
 
 def worker(database: Database, folder: Path, settings: WorkerSettings = SETTINGS) -> Worker:
-    return Worker(database, Folder(folder), settings, "0.1.0")
+    return Worker(database, FolderStore(folder), settings, "0.1.0")
 
 
 def put(database: Database, path: Path, **changes: object) -> None:
@@ -91,6 +83,22 @@ def test_an_image_becomes_ready(database: Database, tmp_path: Path, qcow2: Path)
     assert (record.status, record.virtual_size, record.digests) == ("ready", 3 << 20, {"sha256": expected})
     assert record.computed_by == "manifest-service 0.1.0"
     assert not worker(database, tmp_path).work_once()
+
+
+def test_a_worker_with_a_key_signs_what_it_has_found(database: Database, tmp_path: Path, qcow2: Path) -> None:
+    expected, key = qemu.sha256_of_disk(qcow2), new_key()
+    put(database, qcow2)
+
+    Worker(database, FolderStore(tmp_path), SETTINGS, "0.1.0", signer=key).work_once()
+
+    record = outcome(database)
+    assert record.status == "ready"
+    assert record.statement is not None
+    signed = envelope.parse(record.statement)
+    assert envelope.verify(signed, [key.public]) is key.public
+    stated = read_payload(signed.payload)
+    assert (stated.digests, stated.virtual_size) == ({"sha256": expected}, 3 << 20)
+    assert (stated.computed_at, stated.computed_by) == (record.computed_at, "manifest-service 0.1.0")
 
 
 @pytest.mark.parametrize(

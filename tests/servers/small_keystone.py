@@ -1,0 +1,84 @@
+"""In Keystone's place before Swift: glance_store authenticates by Keystone's third version alone.
+
+It hands out the token of Swift's own first version of authentication, with a catalogue that leads to that account.
+"""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+import requests
+
+
+class SmallKeystone:
+    """swift_auth_url: where Swift hands out tokens. account: whose; the password is what the caller says."""
+
+    def __init__(self, swift_auth_url: str, account: str) -> None:
+        self.swift_auth_url = swift_auth_url
+        self.account = account
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/v3"
+
+    def __enter__(self) -> Self:
+        self._server = _Server(("127.0.0.1", 0), _Request)
+        self._server.keystone = self
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    keystone: SmallKeystone
+
+
+class _Request(BaseHTTPRequestHandler):
+    server: _Server
+
+    def do_GET(self) -> None:
+        """The versions: one."""
+        version = {"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": self.server.keystone.url}]}
+        self._answer(200, {"version": version})
+
+    def do_POST(self) -> None:
+        keystone = self.server.keystone
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        user = asked["auth"]["identity"]["password"]["user"]
+        headers = {"X-Auth-User": f"{keystone.account}:{user['name']}", "X-Auth-Key": user["password"]}
+        found = requests.get(keystone.swift_auth_url, headers=headers, timeout=10)
+        if not found.ok:
+            self._answer(401, {"error": {"message": "no", "code": 401, "title": "Unauthorized"}})
+            return
+        endpoint = {
+            "id": "1", "interface": "public", "region": "one", "region_id": "one", "url": found.headers["X-Storage-Url"]
+        }  # fmt: skip
+        domain = {"id": "default", "name": "Default"}
+        token = {
+            "methods": ["password"],
+            "issued_at": "2026-11-23T12:00:00.000000Z",
+            "expires_at": "2099-11-23T12:00:00.000000Z",
+            "user": {"id": "1", "name": user["name"], "domain": domain},
+            "project": {"id": "1", "name": keystone.account, "domain": domain},
+            "catalog": [{"id": "1", "type": "object-store", "name": "swift", "endpoints": [endpoint]}],
+            "roles": [],
+        }
+        self._answer(201, {"token": token}, {"X-Subject-Token": found.headers["X-Auth-Token"]})
+
+    def _answer(self, status: int, document: Any, headers: dict[str, str] | None = None) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
