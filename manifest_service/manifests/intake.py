@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from manifest_service.errors import ManifestServiceError
-from manifest_service.manifests import immutability, serving
+from manifest_service.manifests import immutability, pending, serving
 from manifest_service.manifests.database import database_now
 from manifest_service.manifests.history import add_event
 from manifest_service.manifests.immutability import Content
 from manifest_service.manifests.models import Event, Image, Manifest, QueueEntry
 from manifest_service.manifests.states import UNFINISHED, EventKind, Status
-from manifest_service.manifests.values import ImageObservation
+from manifest_service.manifests.values import ImageObservation, is_large
 
 _NAMED_IMAGE = re.compile(r"\bimage ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 MAX_REJECTION_TEXT = 1000
@@ -43,14 +43,65 @@ def cache_name_of(image_id: str) -> str:
 
 def observe(session: Session, seen: ImageObservation) -> None:
     """Take in one observation: update the image, and ask for a manifest where its data calls for one."""
+    observe_all(session, [seen])
+
+
+def observe_all(session: Session, observations: Sequence[ImageObservation]) -> None:
+    """Take in observations in their order, as `observe` does each, in a few statements for all of them."""
     now = database_now(session)
-    image = session.scalar(select(Image).where(Image.image_id == seen.image_id))
-    is_newest = image is None or seen.order > image.observed_order
-    if image is None:
+    image_ids = sorted({seen.image_id for seen in observations})
+    images = {image.image_id: image for image in session.scalars(select(Image).where(Image.image_id.in_(image_ids)))}
+    # After the images: whoever finishes a manifest from here on changes its image's version, and has this run again.
+    latest = _latest_manifests(session, list(images))
+    first: dict[str, ImageObservation] = {}
+    others = [
+        seen for seen in observations if seen.image_id in images or first.setdefault(seen.image_id, seen) is not seen
+    ]
+    for image, manifest in _take_in_new(session, [first[image_id] for image_id in sorted(first)], now):
+        images[image.image_id] = image
+        if manifest is not None:
+            latest[image.image_id] = manifest
+    for seen in others:
+        found = _take_in_known(session, images[seen.image_id], latest.get(seen.image_id), seen, now)
+        if found is not None:
+            latest[seen.image_id] = found
+    serving.refresh_all(session, image_ids, now)
+
+
+def _take_in_new(
+    session: Session, observations: Sequence[ImageObservation], now: datetime
+) -> Sequence[tuple[Image, Manifest | None]]:
+    """Add the images that these are the first to tell of, each with its first manifest where it has data."""
+    made: list[tuple[Image, Manifest | None]] = []
+    for seen in observations:
         image = Image(
             image_id=seen.image_id, cache_name=cache_name_of(seen.image_id), first_seen_at=now, changed_at=now
         )
+        _describe(image, seen)
         session.add(image)
+        manifest = None
+        if seen.holds_data:
+            manifest = pending.new_manifest(image, 1, seen.size, seen.checksums, now)
+            image.current_revision = manifest.revision
+        made.append((image, manifest))
+    session.flush()
+    manifests = [manifest for _, manifest in made if manifest is not None]
+    session.add_all(manifests)
+    session.flush()
+    session.add_all(pending.new_entry(manifest, now) for manifest in manifests)
+    for seen, (image, manifest) in zip(observations, made, strict=True):
+        if seen.deleted:
+            mark_deleted(session, image, seen.deleted_at or seen.observed_at, now)
+        elif manifest is not None:
+            _add_uploaded(session, seen, now)
+    return made
+
+
+def _take_in_known(
+    session: Session, image: Image, latest: Manifest | None, seen: ImageObservation, now: datetime
+) -> Manifest | None:
+    """Take in what is said of an image that has a row. latest: its latest manifest. Gives the latest one from now."""
+    is_newest = seen.order > image.observed_order
     was_imported = image.imported_at is not None and (seen.holds_data or seen.deleted)
     if was_imported:
         image.imported_at = image.deleted_at = None  # It is our own Glance's from now on.
@@ -58,10 +109,14 @@ def observe(session: Session, seen: ImageObservation) -> None:
         _describe(image, seen)
     if seen.deleted and image.deleted_at is None:
         mark_deleted(session, image, seen.deleted_at or seen.observed_at, now)
-    session.flush()
-    if seen.holds_data and image.deleted_at is None:
-        _ask_for_manifest(session, image, seen, is_newest=is_newest, was_imported=was_imported, now=now)
-    serving.refresh(session, image.image_id, now)
+        return _latest_manifest(session, image.image_id)
+    if not seen.holds_data or image.deleted_at is not None:
+        return latest
+    if latest is None or was_imported:
+        session.flush()
+        _add_uploaded(session, seen, now)
+        return pending.add_manifest(session, image, seen.size, seen.checksums, now)
+    return _compare(session, image, latest, seen, now) if is_newest else latest
 
 
 def conclude_deleted(session: Session, image_id: str, found_by: str) -> bool:
@@ -91,7 +146,7 @@ def restore(session: Session, seen: ImageObservation, found_by: str) -> bool:
     add_event(session, seen.image_id, EventKind.RESTORED, now, {"found_by": found_by})
     latest = _latest_manifest(session, seen.image_id)
     if latest is not None and latest.status == Status.DELETED:
-        _add_manifest(session, image, seen.size, seen.checksums, now)
+        pending.add_manifest(session, image, seen.size, seen.checksums, now)
     session.flush()
     observe(session, seen)
     return True
@@ -132,7 +187,7 @@ def request_computation(session: Session, image_id: str) -> None:
     if latest is not None and latest.status in UNFINISHED:
         return
     now = database_now(session)
-    manifest = _add_manifest(session, image, image.size, image.checksums, now)
+    manifest = pending.add_manifest(session, image, image.size, image.checksums, now)
     add_event(session, image_id, EventKind.COMPUTATION_REQUESTED, now, {"revision": manifest.revision})
     serving.refresh(session, image_id, now)
 
@@ -167,31 +222,31 @@ def mark_deleted(
     add_event(session, image.image_id, EventKind.DELETED, now, {} if found_by is None else {"found_by": found_by})
 
 
-def _ask_for_manifest(  # noqa: PLR0913
-    session: Session, image: Image, seen: ImageObservation, *, is_newest: bool, was_imported: bool, now: datetime
-) -> None:
-    """Have a manifest for the data that was seen: the first of our own, or another where the data is other data."""
-    latest = _latest_manifest(session, image.image_id)
-    if latest is None or was_imported:
-        _add_manifest(session, image, seen.size, seen.checksums, now)
-        add_event(session, image.image_id, EventKind.UPLOADED, now, {"size": seen.size, **seen.checksums})
-        return
-    if not is_newest:
-        return
+def _add_uploaded(session: Session, seen: ImageObservation, now: datetime) -> None:
+    add_event(session, seen.image_id, EventKind.UPLOADED, now, {"size": seen.size, **seen.checksums})
+
+
+def _compare(session: Session, image: Image, latest: Manifest, seen: ImageObservation, now: datetime) -> Manifest:
+    """Have another manifest, or the waiting one aimed anew, where the data is other data. Gives the latest one."""
     known = latest.source_checksums | latest.expected_checksums
     changed = Content(latest.expected_size, known).contradictions(Content(seen.size, seen.checksums))
     if latest.status not in UNFINISHED:
         if changed:
-            latest = _add_manifest(session, image, seen.size, seen.checksums, now)
+            latest = pending.add_manifest(session, image, seen.size, seen.checksums, now)
             image.current_revision = latest.revision
     elif changed or not _compares_already(latest):
         # Not computed yet: aim it at what is there now. A worker that is at it compares once more before it finishes.
+        if is_large(seen.size) != is_large(latest.expected_size):
+            session.execute(
+                update(QueueEntry).where(QueueEntry.manifest_id == latest.id).values(is_large=is_large(seen.size))
+            )
         latest.expected_size = seen.size
         latest.expected_checksums = dict(seen.checksums) if changed else known | dict(seen.checksums)
     if changed:
         detail = {"revision": latest.revision, "size": seen.size, **seen.checksums}
         add_event(session, image.image_id, EventKind.RE_UPLOADED, now, detail)
         immutability.report(session, image.image_id, "glance", {"revision": latest.revision, "differs": changed}, now)
+    return latest
 
 
 def _compares_already(manifest: Manifest) -> bool:
@@ -200,49 +255,13 @@ def _compares_already(manifest: Manifest) -> bool:
 
 
 def _latest_manifest(session: Session, image_id: str) -> Manifest | None:
-    return session.scalar(
-        select(Manifest).where(Manifest.image_id == image_id).order_by(Manifest.revision.desc()).limit(1)
-    )
+    return _latest_manifests(session, [image_id]).get(image_id)
 
 
-def _add_manifest(
-    session: Session, image: Image, size: int | None, checksums: Mapping[str, str], now: datetime
-) -> Manifest:
-    """Add the next revision, pending, with its queue entry."""
-    newest = session.scalar(select(func.max(Manifest.revision)).where(Manifest.image_id == image.image_id))
-    manifest = Manifest(
-        image_id=image.image_id,
-        revision=(newest or 0) + 1,
-        status=Status.PENDING,
-        expected_size=size,
-        expected_checksums=dict(checksums),
-        disk_format=image.disk_format,
-        source_checksums={},
-        warnings=[],
-        created_at=now,
-        updated_at=now,
-    )
-    session.add(manifest)
-    session.flush()
-    session.add(
-        QueueEntry(
-            manifest_id=manifest.id,
-            image_id=image.image_id,
-            due_at=now,
-            attempts=0,
-            bytes_done=0,
-            bytes_total=0,
-            enqueued_at=now,
-        )
-    )
-    if not _serves_ready(session, image):
-        image.current_revision = manifest.revision
-    return manifest
-
-
-def _serves_ready(session: Session, image: Image) -> bool:
-    """Whether a ready manifest is served for the image: a newer revision replaces it only once it is ready itself."""
-    status = session.scalar(
-        select(Manifest.status).where(Manifest.image_id == image.image_id, Manifest.revision == image.current_revision)
-    )
-    return status == Status.READY
+def _latest_manifests(session: Session, image_ids: Sequence[str]) -> dict[str, Manifest]:
+    """The latest manifest of each of these images that has one."""
+    if not image_ids:
+        return {}
+    query = select(Manifest).where(Manifest.image_id.in_(image_ids)).order_by(Manifest.revision)
+    # The last of each image stays. One image has few.
+    return {manifest.image_id: manifest for manifest in session.scalars(query)}

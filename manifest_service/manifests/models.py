@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -170,10 +171,12 @@ class QueueEntry(Base):
     """A manifest that waits for a worker or is being computed by one. It goes when the manifest is final."""
 
     __tablename__ = "queue_entries"
-    __table_args__ = (Index("ix_queue_entries_due_at_id", "due_at", "manifest_id"), _MARIADB)
+    __table_args__ = (Index("ix_queue_entries_is_large_due_at", "is_large", "due_at", "manifest_id"), _MARIADB)
 
     manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
     image_id: Mapped[str] = mapped_column(String(36), index=True)
+    is_large: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    """Which of two lanes it waits in, so that small ones need not wait for large ones; see `values.is_large`."""
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)
     """When a worker may take it: now for a new one, later after a failed attempt, the lease's end once taken."""
     attempts: Mapped[int] = mapped_column(Integer)

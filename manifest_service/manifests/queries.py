@@ -78,6 +78,10 @@ class Order:
 NEWEST_FIRST = Order()
 
 
+_INDEXED = ("status", "name", "disk_format", "owner")
+"""Columns of images that have an index in the order of first sight."""
+
+
 class UnknownMarker(LookupError):
     """The marker of a page is none of a page in this order, or of an image that has not been seen."""
 
@@ -199,10 +203,10 @@ def _behind(session: Session, marker: str, order: Order) -> ColumnElement[bool]:
 
 def _by_index(query: Select[Any], wanted: ManifestFilter, order: Order) -> Select[Any]:
     """Tell MariaDB to begin at the marker: it would take a value that many images have, and read all before it."""
-    columns = [name for name in ("status", "disk_format", "owner", "name") if getattr(wanted, name) is not None]
-    if len(columns) != 1 or order.key is not SortKey.CREATED_AT:
-        return query
-    return query.with_hint(Image.__table__, f"FORCE INDEX (ix_images_{columns[0]}_id)", "mysql")
+    asked = [name for name, value in vars(wanted).items() if value is not None]
+    if order.key is SortKey.CREATED_AT and len(asked) == 1 and asked[0] in _INDEXED:
+        return query.with_hint(Image.__table__, f"FORCE INDEX (ix_images_{asked[0]}_id)", "mysql")
+    return query
 
 
 def _any_of(digests: Iterable[tuple[str, str]]) -> ColumnElement[bool]:

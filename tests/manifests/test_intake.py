@@ -2,6 +2,7 @@
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -123,6 +124,37 @@ def test_repeats_change_nothing(
     assert state(once) == state(often)
     once.close()
     often.close()
+
+
+OTHER_DATA = observation(size=7, checksums={"md5": "0" * 32}, updated_at=NOON + SECOND, observed_at=NOON + SECOND)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(picks=st.lists(st.sampled_from([*UPLOAD_LIFE, OTHER_DATA, DELETION]), min_size=1, max_size=8), data=st.data())
+def test_observations_that_are_taken_in_together_end_as_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory, picks: list[ImageObservation], data: st.DataObject
+) -> None:
+    single, together = (Database(f"sqlite:///{tmp_path_factory.mktemp('both')}/{name}.sqlite") for name in "ab")
+    for database in (single, together):
+        schema.upgrade(database)
+    cut = data.draw(st.integers(0, len(picks)))
+    observe(single, *picks)
+    for part in (picks[:cut], picks[cut:]):
+        together.transaction(lambda session: intake.observe_all(session, part))  # noqa: B023
+    assert state(single) == state(together)
+    assert history(single) == history(together)
+    single.close()
+    together.close()
+
+
+def test_many_images_are_taken_in_together(database: Database) -> None:
+    images = [f"{number:08d}-1111-4111-8111-111111111111" for number in range(20)]
+    lives = [replace(seen, image_id=image_id) for seen in UPLOAD_LIFE for image_id in reversed(images)]
+
+    database.transaction(lambda session: intake.observe_all(session, lives))
+
+    assert {claimed(database).image_id for _ in images} == set(images)
+    assert [current(database, image_id).name for image_id in images] == ["renamed"] * 20  # type: ignore[union-attr]
 
 
 def test_many_listeners_at_once_make_one_manifest(database: Database) -> None:

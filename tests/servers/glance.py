@@ -11,7 +11,24 @@ from tests.servers.process import Server
 
 # Glance behind Keystone, less the filter that asks Keystone: who calls is said by the headers that filter would have
 # set, so Glance's own policy is at work. The pipeline without authentication would let everybody do nothing.
-_PIPELINE = "context rootapp"
+_PIPELINE = "identity context rootapp"
+
+# Stands in for Keystone and its filter: a token is a list of roles, and whoever has headers of his own needs none.
+_IDENTITY = """
+def make_filter(global_conf, **local_conf):
+    def wrap(application):
+        def answer(environ, start_response):
+            roles = environ.get("HTTP_X_AUTH_TOKEN")
+            known = {"admin", "member", "reader", "service"}
+            if roles is not None and known.issuperset(roles.split(",")) and "HTTP_X_ROLES" not in environ:
+                environ["HTTP_X_IDENTITY_STATUS"] = "Confirmed"
+                environ["HTTP_X_USER_ID"] = "user-of-the-service"
+                environ["HTTP_X_PROJECT_ID"] = "project-of-the-service"
+                environ["HTTP_X_ROLES"] = roles
+            return application(environ, start_response)
+        return answer
+    return wrap
+"""
 
 
 class Glance(Server):
@@ -53,6 +70,10 @@ class Glance(Server):
         """An administrator."""
         return GlanceClient(self.endpoint)
 
+    def access(self, roles: str = "admin,member,reader,service") -> dict[str, str]:
+        """What our own [glance] section says, for a user with these roles."""
+        return {"auth_type": "admin_token", "endpoint": self.endpoint, "token": roles}
+
     def store_folder(self, backend: str | None = None) -> Path:
         """Where a store (the default one unless named) keeps its files, each named after its image's ID."""
         if not self.backends:
@@ -73,6 +94,8 @@ class Glance(Server):
         paste.optionxform = str  # type: ignore[assignment,method-assign]
         paste.read(self._venv / "etc" / "glance" / "glance-api-paste.ini")
         paste["composite:api"]["keystone"] = _PIPELINE
+        paste["filter:identity"] = {"paste.filter_factory": "tests_identity:make_filter"}
+        (self.folder / "tests_identity.py").write_text(_IDENTITY)
         _write(paste, self.folder / "glance-api-paste.ini")
 
         config = RawConfigParser(default_section="")
@@ -86,6 +109,7 @@ class Glance(Server):
             f"--http-socket=127.0.0.1:{self.port}",
             "--module=glance.wsgi.api:application",
             f"--virtualenv={self._venv}",
+            f"--pythonpath={self.folder}",
             "--master",
             "--processes=1",
             "--threads=4",
@@ -100,7 +124,9 @@ class Glance(Server):
         ]
 
     def environment(self) -> Mapping[str, str]:
-        return {"OS_GLANCE_CONFIG_DIR": str(self.folder)}
+        # Children of Glance's are given no more than this to find their modules: to uwsgi, no environment is virtual.
+        packages = next(self._venv.glob("lib/python*/site-packages"))
+        return {"OS_GLANCE_CONFIG_DIR": str(self.folder), "PYTHONPATH": str(packages)}
 
     def ask(self) -> None:
         self.client.list_images()

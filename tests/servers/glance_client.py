@@ -1,6 +1,7 @@
 """The few calls to Glance that tests make."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 import requests
@@ -48,6 +49,16 @@ class GlanceClient:
         """Start copying an active image to more stores."""
         self._import(image_id, {"name": "copy-image"}, stores)
 
+    def add_location(self, image_id: str, url: str) -> None:
+        """Have an image without data get it from there, where it stays. Glance hashes it afterwards."""
+        self._request("POST", f"/v2/images/{image_id}/locations", json={"url": url, "validation_data": {}})
+
+    def change(self, image_id: str, **properties: object) -> None:
+        """Set properties of an image, `visibility` and `os_hidden` for instance."""
+        changes = [{"op": "add", "path": f"/{name}", "value": value} for name, value in properties.items()]
+        patch = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+        self._request("PATCH", f"/v2/images/{image_id}", data=json.dumps(changes), headers=patch)
+
     def show(self, image_id: str) -> dict[str, Any]:
         """The image as Glance sees it now."""
         return self._json("GET", f"/v2/images/{image_id}")
@@ -87,8 +98,18 @@ class GlanceClient:
         answer: dict[str, Any] = self._request(method, path, **arguments).json()
         return answer
 
-    def _request(self, method: str, path: str, *, binary: bool = False, **arguments: Any) -> requests.Response:
-        headers = self._headers | ({"Content-Type": "application/octet-stream"} if binary else {})
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        binary: bool = False,
+        headers: Mapping[str, str] | None = None,
+        **arguments: Any,
+    ) -> requests.Response:
+        headers = {**self._headers, **(headers or {})} | (
+            {"Content-Type": "application/octet-stream"} if binary else {}
+        )
         with requests.Session() as session:
             session.trust_env = False  # a developer's web proxy has no part in this
             response = session.request(method, self.endpoint + path, headers=headers, timeout=60, **arguments)

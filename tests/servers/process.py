@@ -115,7 +115,7 @@ class Server(ABC):
         """End it as its operator would, and wait for that."""
         if self._process is None:
             return
-        family = _descendants(self._process.pid)
+        family = descendants(self._process.pid)
         with suppress(ProcessLookupError):
             os.kill(self._process.pid, self.stop_signal)
         try:
@@ -129,7 +129,7 @@ class Server(ABC):
         """SIGKILL to the server and all its children: what a power cut or the kernel's memory killer does."""
         if self._process is None:
             return
-        family = _descendants(self._process.pid)
+        family = descendants(self._process.pid)
         with suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -192,7 +192,7 @@ def _tail(log: Path) -> str:
         return "(not written)"
 
 
-def _descendants(ancestor: int) -> list[int]:
+def descendants(ancestor: int) -> list[int]:
     """All children of children, read from /proc: PostgreSQL and Erlang give theirs process groups of their own."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
