@@ -17,13 +17,26 @@ from oslo_db import options as db_options
 from oslo_log import log
 
 from manifest_service.disks.limits import DEFAULT_LIMITS
+from manifest_service.duty_options import RECONCILE_OPTS, SCRUB_OPTS
 from manifest_service.errors import UsageError
+from manifest_service.store_options import GLANCE_OPTS, STORE_LIMITS_OPTS, list_keystone_options
 
 PROJECT = "manifest-service"
 
 # glance_store loads every driver for its options, and each whose library is missing would be an error in the log.
 # oslo.db logs each error that it translates, with a traceback; those who catch it log what it means.
-QUIET = ["stevedore=CRITICAL", "alembic=WARN", "oslo_db.sqlalchemy.exc_filters=CRITICAL"]
+# The libraries of stores would log, when asked for much, the locations and headers that hold credentials.
+QUIET = [
+    "stevedore=CRITICAL",
+    "alembic=WARN",
+    "oslo_db.sqlalchemy.exc_filters=CRITICAL",
+    "glance_store=WARN",
+    "botocore=WARN",
+    "boto3=WARN",
+    "swiftclient=CRITICAL",
+    "keystoneauth=WARN",
+    "urllib3=WARN",
+]
 
 
 def default_state_path() -> str:
@@ -41,8 +54,9 @@ DEFAULT_OPTS = [
     ),
     cfg.StrOpt(
         "scratch_path",
-        help="Folder where workers convert images that are neither qcow2 nor raw; by default `scratch` in state_path."
-        " A converted disk takes as much room as it has data, and is gone at the end of the computation.",
+        help="Folder where workers convert images that are neither qcow2 nor raw, and keep sources that a store gives"
+        " only in order while the image needs another one; by default `scratch` in state_path. A converted disk takes"
+        " as much room as it has data, a source as it has bytes; both are gone at the end of the computation.",
     ),
     cfg.DictOpt(
         "enabled_backends",
@@ -85,6 +99,14 @@ WORKER_OPTS = [
         min=1,
         max=64,
         help="Images that one worker process computes at a time. Each takes about two cores.",
+    ),
+    cfg.IntOpt(
+        "small_only",
+        min=0,
+        max=64,
+        help="How many of them leave large images (2 GiB and more) to others, so that a small one need not wait for a"
+        " large one to end. Unset means one where concurrency is 2 or more, else none; some worker must take large"
+        " ones. Of several processes with one worker each, set it to 1 for one.",
     ),
     cfg.FloatOpt("poll_interval", default=1.0, min=0.05, max=60.0, help="Seconds between looks at an empty queue."),
     cfg.FloatOpt(
@@ -159,6 +181,16 @@ DIGESTS_OPTS = [
     ),
 ]
 
+ATTESTATIONS_OPTS = [
+    cfg.StrOpt(
+        "signing_key",
+        help="File with the Ed25519 private key (PEM) that workers sign their manifests' statements with; it belongs to"
+        " their user or to root, and its mode is 0600 or 0400. `manifest-service keys generate FILE` makes one; another"
+        " file here is all that a rotation takes. Unset means that no statements are made, except by `serve`, which"
+        " then makes a key of its own in state_path.",
+    ),
+]
+
 LIMITS_OPTS = [
     cfg.IntOpt(
         "conversion_memory",
@@ -177,7 +209,8 @@ LIMITS_OPTS = [
         "scratch_size",
         default=DEFAULT_LIMITS.scratch_size,
         min=1 << 20,
-        help="Bytes that one conversion may write to scratch_path. A small file can expand to terabytes.",
+        help="Bytes that one conversion may write to scratch_path, and of the largest source that is spooled there. A"
+        " small file can expand to terabytes.",
     ),
     cfg.IntOpt(
         "virtual_size",
@@ -192,6 +225,7 @@ LIMITS_OPTS = [
         min=1.0,
         help="Seconds that one attempt at an image may take before it counts as failed.",
     ),
+    *STORE_LIMITS_OPTS,
 ]
 
 GROUPS: dict[str, list[Any]] = {
@@ -200,13 +234,17 @@ GROUPS: dict[str, list[Any]] = {
     "worker": WORKER_OPTS,
     "api": API_OPTS,
     "digests": DIGESTS_OPTS,
+    "attestations": ATTESTATIONS_OPTS,
+    "glance": GLANCE_OPTS,
     "limits": LIMITS_OPTS,
+    "reconcile": RECONCILE_OPTS,
+    "scrub": SCRUB_OPTS,
 }
 
 
 def list_options() -> list[tuple[str, list[Any]]]:
-    """Our own options by group, for oslo-config-generator."""
-    return [(group, list(options)) for group, options in GROUPS.items()]
+    """Our own options by group, and those of [glance] that keystoneauth1 has, for oslo-config-generator."""
+    return [*((group, list(options)) for group, options in GROUPS.items()), ("glance", list_keystone_options())]
 
 
 def load(config_files: Sequence[str] = (), overrides: Iterable[tuple[str, str, Any]] = ()) -> cfg.ConfigOpts:
@@ -251,6 +289,11 @@ def _read_every_option(conf: cfg.ConfigOpts) -> None:
             value = getattr(section, option.dest)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"[{group}] {option.dest} is {value}; a number was expected")
+
+
+def scratch_folder(conf: cfg.ConfigOpts) -> Path:
+    """The folder of [DEFAULT] scratch_path, which may not be there yet."""
+    return Path(conf.scratch_path or Path(conf.state_path) / "scratch")
 
 
 def is_configured(conf: cfg.ConfigOpts, group: str, *options: str) -> bool:

@@ -34,6 +34,10 @@ class FailureCode(StrEnum):
     SOURCE_UNREADABLE = "source-unreadable"
     SOURCE_CHANGED = "source-changed"
     STORE_UNSUPPORTED = "store-unsupported"
+    STORE_BROKEN = "store-broken"
+    SPOOL_LIMIT = "spool-limit"
+    GLANCE_AWAY = "glance-away"
+    GLANCE_FORBIDDEN = "glance-forbidden"
     QEMU_IMG_MISSING = "qemu-img-missing"
     CONVERSION_LIMIT = "conversion-limit"
     SCRATCH_FULL = "scratch-full"
@@ -63,6 +67,33 @@ class DownloadCode(StrEnum):
     SOURCE_MISMATCH = "source-mismatch"
 
 
+class KeyCode(StrEnum):
+    """Why a key cannot be used, or was not made."""
+
+    BAD_KEY = "bad-key"
+    KEY_EXISTS = "key-exists"
+    NO_KEY = "no-key"
+
+
+class StatementCode(StrEnum):
+    """Why a signed statement is not believed, or the manifest that it is of."""
+
+    BAD_STATEMENT = "bad-statement"
+    NOT_VERIFIED = "not-verified"
+    NO_STATEMENT = "no-statement"
+    MANIFEST_TAMPERED = "manifest-tampered"
+
+
+class BundleCode(StrEnum):
+    """Why manifests were not written to a file, or not taken from one."""
+
+    BAD_EXPORT = "bad-export"
+    EXPORT_BROKEN = "export-broken"
+    BAD_BUNDLE = "bad-bundle"
+    NO_TRUSTED_KEY = "no-trusted-key"
+    DATABASE_AWAY = "database-away"
+
+
 NEXT_STEPS: dict[str, str] = {
     RefusalCode.BACKING_FILE: "Flatten it with `qemu-img convert` where its backing file is trusted, and upload that.",
     RefusalCode.DATA_FILE: "Convert it with `qemu-img convert` where its data file is trusted, and upload that.",
@@ -80,10 +111,27 @@ NEXT_STEPS: dict[str, str] = {
         "The store holds other bytes than Glance recorded. Treat the image as damaged or replaced: compare it with its"
         " origin before anyone boots it."
     ),
-    FailureCode.SOURCE_NOT_FOUND: "Check that this service's [glance_store] sections are those of glance-api.conf.",
+    FailureCode.SOURCE_NOT_FOUND: (
+        "Check that this service's store sections are those of glance-api.conf, and that [glance] lets it ask Glance."
+    ),
     FailureCode.SOURCE_UNREADABLE: "Check the store, and that this service's user may read it; then compute again.",
-    FailureCode.SOURCE_CHANGED: "The file changed while it was read: find out what writes to it, then compute again.",
-    FailureCode.STORE_UNSUPPORTED: "Keep the image in a store of type file: others are not read yet.",
+    FailureCode.SOURCE_CHANGED: "It changed while it was read: find out what writes to the store, then compute again.",
+    FailureCode.STORE_UNSUPPORTED: (
+        "Configure the store that Glance keeps the image in as glance-api.conf does, or add `download` to [glance]"
+        " resolve; then compute again."
+    ),
+    FailureCode.STORE_BROKEN: (
+        "Look at the store, and the network to it. Where it breaks off at the same byte each time, the image in the"
+        " store ends there. Then compute again."
+    ),
+    FailureCode.SPOOL_LIMIT: (
+        "Raise [limits] scratch_size if [DEFAULT] scratch_path has the room, or rewrite the image with `qemu-img"
+        " convert`, which writes tables first; then compute again."
+    ),
+    FailureCode.GLANCE_AWAY: "Check that Glance and Keystone run, and the [glance] options; then compute again.",
+    FailureCode.GLANCE_FORBIDDEN: (
+        "Give the user of the [glance] options the role `service` (or `admin`) in a project; then compute again."
+    ),
     FailureCode.QEMU_IMG_MISSING: "Install qemu-img (Debian package qemu-utils) where the workers run.",
     FailureCode.CONVERSION_LIMIT: (
         "Raise [limits] conversion_memory, conversion_time or scratch_size if the image is meant; then compute again."
@@ -94,6 +142,22 @@ NEXT_STEPS: dict[str, str] = {
     FailureCode.INTERNAL_ERROR: "This is a defect of the service: report it with the worker's log; then compute again.",
     OutputCode.OUTPUT_FAILED: "Nothing was written. Make room or name another output, then do it again.",
     OutputCode.OUTPUT_EXISTS: "Name another output, or replace the file that is there with --force.",
+    KeyCode.BAD_KEY: "Name a file with an Ed25519 key in PEM; `manifest-service keys generate FILE` makes one.",
+    KeyCode.KEY_EXISTS: "Name another file: a key that statements were signed with is never replaced.",
+    KeyCode.NO_KEY: "Name the key in [attestations] signing_key; `manifest-service keys generate FILE` makes one.",
+    BundleCode.BAD_EXPORT: "docs/export.md says which formats and filters there are.",
+    BundleCode.EXPORT_BROKEN: "Export again; the API's log says what went wrong.",
+    BundleCode.BAD_BUNDLE: "Name a file of `manifest-service export`, or - for standard input.",
+    BundleCode.NO_TRUSTED_KEY: "Name the other site's public key by --trusted-key, or say --unsigned.",
+    BundleCode.DATABASE_AWAY: "Do it again when the database answers; what was done before stays.",
+    StatementCode.NO_STATEMENT: (
+        "Statements are made where workers have an [attestations] signing_key; `manifest-service keys sign` makes those"
+        " of manifests from before there was a key."
+    ),
+    StatementCode.MANIFEST_TAMPERED: (
+        "Somebody edited the database past the service: `manifest-service audit` says what. Find out who, then compute"
+        " the image again."
+    ),
     OutputCode.DIGEST_MISMATCH: (
         "Nothing was written. Check that the image and the digest belong together; if they do, the image is not what"
         " the digest was computed from."

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from api.app import create_app
 from api.server import ApiServer
@@ -26,8 +27,21 @@ from tests.servers.mariadb import MariaDB
 from tests.servers.nova import NovaNode
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.swift import Swift
 
-_SERVER_FIXTURES = {"rabbitmq_server", "postgresql_server", "mariadb_server", "glance_server", "nova_node"}
+# Machines are shared and noisy: how long an example takes says nothing.
+settings.register_profile("manifest-service", deadline=None)
+settings.load_profile("manifest-service")
+
+_SERVER_FIXTURES = {
+    "rabbitmq_server",
+    "postgresql_server",
+    "mariadb_server",
+    "glance_server",
+    "nova_node",
+    "chromium",
+    "swift_server",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,6 +83,12 @@ def glance_server(rabbitmq_server: RabbitMQ, tmp_path_factory: pytest.TempPathFa
         yield server
 
 
+@pytest.fixture(scope="session")
+def swift_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    with Swift(tmp_path_factory.mktemp("swift")) as server:
+        yield server
+
+
 @pytest.fixture
 def rabbitmq(rabbitmq_server: RabbitMQ) -> RabbitMQ:
     """RabbitMQ, running, shared: use `transport_url` unless the test kills it."""
@@ -94,6 +114,13 @@ def mariadb(mariadb_server: MariaDB) -> MariaDB:
     """MariaDB, running, shared."""
     mariadb_server.start()
     return mariadb_server
+
+
+@pytest.fixture
+def swift(swift_server: Swift) -> Swift:
+    """Swift, which also speaks S3, running, shared."""
+    swift_server.start()
+    return swift_server
 
 
 @pytest.fixture

@@ -16,20 +16,27 @@ MAY_IMPORT = {
     "manifest_service.disks": set(),
     "manifest_service.digests": {"manifest_service.disks"},
     "manifest_service.images": {"manifest_service.disks"},
-    "manifest_service.node": {"manifest_service.disks", "manifest_service.digests"},
-    "manifest_service.manifests": set(),
+    "manifest_service.attestations": set(),
+    "manifest_service.node": {
+        "manifest_service.disks",
+        "manifest_service.digests",
+        "manifest_service.attestations",
+    },
+    "manifest_service.manifests": {"manifest_service.attestations"},
     "manifest_service.processing": {
         "manifest_service.disks",
         "manifest_service.digests",
         "manifest_service.images",
         "manifest_service.manifests",
+        "manifest_service.attestations",
     },
     "notifications": {"manifest_service.manifests"},
-    "api": {"manifest_service.manifests", "manifest_service.processing"},
+    "api": {"manifest_service.manifests", "manifest_service.processing", "manifest_service.attestations"},
 }
 LIGHT = {
     "manifest_service.disks": {"blake3", "zlib_ng", "zstandard"},
     "manifest_service.digests": {"blake3", "zlib_ng", "zstandard"},
+    "manifest_service.attestations": {"cryptography"},
     "manifest_service.node": {"requests", "urllib3"},
 }
 """Rooms that a compute node needs, and what they may import beside the standard library."""

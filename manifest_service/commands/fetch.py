@@ -20,7 +20,9 @@ from manifest_service.commands.progress import progress_bar
 from manifest_service.disks.new_file import NewFile
 from manifest_service.errors import DownloadCode, DownloadFailed, ManifestServiceError, UsageError
 from manifest_service.images.download import Expectation, download
-from manifest_service.images.glance_api import GlanceApi, ImageRecord
+from manifest_service.images.glance_api import GlanceApi
+from manifest_service.images.glance_connection import UrlConnection
+from manifest_service.images.glance_record import ImageRecord
 from manifest_service.node.api_manifests import ApiClient, ApiManifests
 
 EXIT_FETCHED = 0
@@ -100,7 +102,8 @@ def command(
     if certificates is not None and not Path(certificates).exists():
         raise UsageError("bad-configuration", "the file that OS_CACERT names is not there")
     manifests = ApiManifests(ApiClient(url)) if url else None
-    with GlanceApi(glance_url, _headers(headers), certificates) as glance, ending_in_order():
+    connection = UrlConnection(glance_url, _headers(headers), certificates)
+    with GlanceApi(connection) as glance, ending_in_order():
         result = _fetch(glance, manifests, str(image_id), output, overwrite=force)
     _print(result, as_json=as_json)
     sys.exit(_exit_code(result.error))

@@ -9,6 +9,9 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Protocol
 
+LOOK = 0.5
+"""Seconds after which a signal is noticed at the latest."""
+
 
 class Part(Protocol):
     """Something that works in threads of its own."""
@@ -42,4 +45,6 @@ def wait_for_signal() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)
-    asked.wait()
+    # With an end: a signal that the kernel gives to another thread does not wake this one, which alone runs handlers.
+    while not asked.wait(LOOK):
+        pass

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 from oslo_config import cfg
 
+from manifest_service.attestations.keys import generate_private_key
 from manifest_service.commands.api import ServedApi
+from manifest_service.commands.duty_wiring import make_duties
 from manifest_service.commands.running import running, wait_for_signal
 from manifest_service.commands.wiring import (
     config_option,
@@ -17,6 +20,7 @@ from manifest_service.commands.wiring import (
     load_config,
     make_worker_pool,
 )
+from manifest_service.errors import KeyCode, UsageError
 from manifest_service.images.stores import ImageStores
 from manifest_service.manifests import schema
 from notifications.listener import EMBEDDED_TRANSPORT, Listener, is_transport_configured, open_transport
@@ -42,11 +46,30 @@ def serving(conf: cfg.ConfigOpts) -> Iterator[tuple[ServedApi, Any]]:
         schema.upgrade(database)
     schema.require_current(database)
     transport = open_transport(conf, None if is_transport_configured(conf) else EMBEDDED_TRANSPORT)
+    _have_a_key(conf)
     served = ServedApi(conf, database)
-    pool = make_worker_pool(conf, database, ImageStores(conf))
+    stores = ImageStores(conf)
+    pool = make_worker_pool(conf, database, stores)
+    duties = make_duties(conf, database, stores, has_glance=is_transport_configured(conf))
     try:
-        with running([Listener(conf, database, transport), pool, served]):
+        with running([Listener(conf, database, transport), duties, pool, served]):
             yield served, transport
     finally:
         transport.cleanup()
         database.close()
+
+
+def _have_a_key(conf: cfg.ConfigOpts) -> None:
+    """Where no key is configured, sign with one of our own in state_path; the first start makes it."""
+    if conf.attestations.signing_key:
+        return
+    path = Path(conf.state_path) / "signing-key.pem"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        generate_private_key(path)
+    except OSError as error:
+        raise UsageError("bad-configuration", f"state_path cannot be made: {error.strerror}") from error
+    except UsageError as error:
+        if error.code != KeyCode.KEY_EXISTS:
+            raise
+    conf.set_default("signing_key", str(path), group="attestations")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,15 +13,18 @@ from oslo_config import cfg
 from oslo_log import log
 
 from manifest_service import __version__, config
+from manifest_service.attestations.keys import PrivateKey, load_private_key
 from manifest_service.digests import algorithms
 from manifest_service.disks.limits import DEFAULT_LIMITS
-from manifest_service.errors import UsageError
+from manifest_service.errors import BundleCode, ManifestServiceError, UsageError
 from manifest_service.images.stores import ImageStores
 from manifest_service.manifests import schema
 from manifest_service.manifests.database import Database, DatabaseAway
 from manifest_service.processing.computation import ComputationSettings
 from manifest_service.processing.pool import WorkerPool
 from manifest_service.processing.worker import Worker, WorkerSettings
+
+LOG = log.getLogger(__name__)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -71,8 +75,17 @@ def connect_database(conf: cfg.ConfigOpts) -> Database:
         raise UsageError("database-away", f"the database of [database] connection does not answer: {error}") from error
 
 
+@contextmanager
+def needing_database() -> Iterator[None]:
+    """Say it in a sentence where the database goes away while a command uses it."""
+    try:
+        yield
+    except DatabaseAway as error:
+        raise ManifestServiceError(BundleCode.DATABASE_AWAY, f"the database went away: {error}") from error
+
+
 def make_worker_pool(conf: cfg.ConfigOpts, database: Database, stores: ImageStores) -> WorkerPool:
-    """The workers of one process, as [worker], [digests] and [limits] say. Raises UsageError for bad algorithms."""
+    """The workers of one process, as [worker], [digests], [limits] and [attestations] say. Raises UsageError."""
     settings = WorkerSettings(
         poll_interval=conf.worker.poll_interval,
         lease=conf.worker.lease,
@@ -93,9 +106,23 @@ def make_worker_pool(conf: cfg.ConfigOpts, database: Database, stores: ImageStor
             flat_virtual_size=conf.digests.flat_virtual_size,
         ),
     )
+    signer = load_signer(conf)
+    if signer is None:
+        LOG.warning("no [attestations] signing_key is set: manifests will have no signed statements")
+    concurrency = conf.worker.concurrency
+    small_only = min(concurrency - 1, 1) if conf.worker.small_only is None else conf.worker.small_only
     return WorkerPool(
-        [Worker(database, stores, settings, __version__, number) for number in range(conf.worker.concurrency)]
+        [
+            Worker(database, stores, settings, __version__, number, signer=signer, small_only=number < small_only)
+            for number in range(concurrency)
+        ]
     )
+
+
+def load_signer(conf: cfg.ConfigOpts) -> PrivateKey | None:
+    """The key of [attestations] signing_key; None where none is set. Raises UsageError."""
+    path = conf.attestations.signing_key
+    return load_private_key(Path(path)) if path else None
 
 
 def _algorithms(conf: cfg.ConfigOpts) -> Sequence[str]:
@@ -112,7 +139,7 @@ def _algorithms(conf: cfg.ConfigOpts) -> Sequence[str]:
 
 
 def _scratch_folder(conf: cfg.ConfigOpts) -> str:
-    folder = Path(conf.scratch_path or Path(conf.state_path) / "scratch")
+    folder = config.scratch_folder(conf)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from manifest_service.attestations import envelope
+from manifest_service.attestations.keys import load_private_key
+from manifest_service.attestations.statement import read_payload
 from manifest_service.commands import conversion
 from tests import qemu
 from tests.servers.service import EXECUTABLE, ServeProcess
@@ -153,6 +156,22 @@ def test_serve_keeps_what_it_knows_over_kill_9(serve: ServeProcess, tmp_path: Pa
     answer = requests.get(f"{serve.url}/v1/manifests/{manifest['image_id']}", timeout=10)
 
     assert answer.json() == manifest
+
+
+def test_serve_signs_with_a_key_of_its_own_and_keeps_it(serve: ServeProcess, tmp_path: Path) -> None:
+    first = json.loads(try_image(serve, "--json", DEMO_IMAGE).stdout)
+    key = load_private_key(tmp_path / "state" / "signing-key.pem")
+    serve.stop()
+    serve.start()
+    second = json.loads(try_image(serve, "--json", DEMO_IMAGE).stdout)
+
+    for manifest in (first, second):
+        text = requests.get(serve.url + manifest["links"]["statement"], timeout=10).text
+        signed = envelope.parse(text)
+        assert envelope.verify(signed, [key.public]).key_id == key.public.key_id
+        assert read_payload(signed.payload).digests == manifest["digests"]
+    keys = requests.get(f"{serve.url}/v1/keys", timeout=10).json()["keys"]
+    assert [each["key_id"] for each in keys] == [key.public.key_id]
 
 
 def test_the_demo_names_both_verdicts(tmp_path: Path, qemu_img: Path) -> None:
