@@ -53,8 +53,9 @@ class FanOut:
         self._raise_failure()
         if len(self._threads) < self._most_threads:
             thread = Thread(target=self._work, name=f"digest-{len(self._threads)}", daemon=True)
-            thread.start()
+            # Known before it runs: a signal may end this at any point, and `_end` has to send word to each that runs.
             self._threads.append(thread)
+            thread.start()
         next_turns = [Lock() for _ in self._stations]
         for turn in next_turns:
             turn.acquire()
@@ -78,7 +79,8 @@ class FanOut:
         for _ in self._threads:
             self._queue.put(None)  # It never waits, and one too many does no harm: Ctrl-C may lead here twice.
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
 
     def __enter__(self) -> Self:
         return self

@@ -135,6 +135,31 @@ def test_leaving_early_ends_threads_without_hashing_what_waits() -> None:
     assert slow.pieces < 5
 
 
+class InterruptedThread(threading.Thread):
+    """Its second one starts, and then Ctrl-C meets whoever started it."""
+
+    made = 0
+
+    def start(self) -> None:
+        super().start()
+        type(self).made += 1
+        if type(self).made == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.timeout(20)
+def test_ctrl_c_while_a_thread_starts_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InterruptedThread, "made", 0)
+    monkeypatch.setattr("manifest_service.digests.fanout.Thread", InterruptedThread)
+
+    with FanOut({"slow": SlowDigest()}) as fan_out:
+        fan_out.put(Zeros(1))
+        with pytest.raises(KeyboardInterrupt):
+            fan_out.put(Zeros(1))
+
+    assert not _threads()
+
+
 def test_threads_start_with_the_first_piece() -> None:
     FanOut({"sha256": new_digest("sha256")})
     assert not _threads()
