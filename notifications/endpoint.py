@@ -1,4 +1,4 @@
-"""What happens to one notification: written down in one transaction, or dropped with a reason, or put back.
+"""What happens to one notification: written down in a transaction, or dropped with a reason, or put back.
 
 oslo.messaging acknowledges a message after the endpoint's method has returned, so nothing is acknowledged before it is
 durable; and only an answer of REQUEUE keeps a message that could not be written.
@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from manifest_service.manifests import intake
 from manifest_service.manifests.database import Database, DatabaseAway
+from notifications.grouping import GroupWriter
 from notifications.payload import MalformedPayload, read_payload, read_time
 
 LOG = log.getLogger(__name__)
@@ -43,6 +44,7 @@ class ImageEndpoint:
     def __init__(self, database: Database, requeue_delay: float) -> None:
         """Write to `database`; hold a message for `requeue_delay` seconds before it goes back to the broker."""
         self._database = database
+        self._writer = GroupWriter(database)
         self._requeue_delay = requeue_delay
         self._stop = threading.Event()
 
@@ -63,7 +65,7 @@ class ImageEndpoint:
             RECEIVED.labels("malformed").inc()
             LOG.warning("an %s notification is dropped: %s", event_type, error)
             return None
-        return self._write(lambda session: intake.observe(session, seen), f"{event_type} of image {seen.image_id}")
+        return self._write(lambda: self._writer.observe(seen), f"{event_type} of image {seen.image_id}")
 
     def error(
         self, context: Message, publisher_id: str, event_type: str, payload: object, metadata: Message
@@ -79,12 +81,16 @@ class ImageEndpoint:
         text = payload.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
         message_id = metadata.get("message_id")
         known_id = message_id if isinstance(message_id, str) and _MESSAGE_ID.fullmatch(message_id) else None
-        return self._write(lambda session: intake.record_rejected_upload(session, text, known_id), "a rejected upload")
 
-    def _write(self, work: Callable[[Session], None], what: str) -> str | None:
-        """Commit `work`, or have the message again later where the database is away."""
+        def record(session: Session) -> None:
+            intake.record_rejected_upload(session, text, known_id)
+
+        return self._write(lambda: self._database.transaction(record), "a rejected upload")
+
+    def _write(self, commit: Callable[[], None], what: str) -> str | None:
+        """Run `commit`, or have the message again later where the database is away."""
         try:
-            self._database.transaction(work)
+            commit()
         except DatabaseAway as error:
             RECEIVED.labels("requeued").inc()
             LOG.warning("%s goes back to the broker, the database is away: %s", what, error)

@@ -70,6 +70,8 @@ def report_other_bytes(session: Session, manifest: Manifest, found: Content | No
     Nothing is reported where Glance's own record has changed since: that was reported when it did.
     found: what the bytes are now; None where it is only known that they are not what Glance recorded.
     """
+    if manifest.revision == 1:
+        return
     before = session.scalar(
         select(Manifest)
         .where(

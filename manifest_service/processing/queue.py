@@ -15,16 +15,18 @@ from sqlalchemy import CursorResult, Delete, Update, delete, func, select, updat
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
+from manifest_service.attestations.keys import PrivateKey
 from manifest_service.errors import ComputationFailed, FailureCode, ImageRefused, ManifestServiceError
-from manifest_service.manifests import serving
+from manifest_service.manifests import immutability, serving, statements
 from manifest_service.manifests.database import database_now
-from manifest_service.manifests.intake import add_event
+from manifest_service.manifests.history import add_event
+from manifest_service.manifests.immutability import Content
 from manifest_service.manifests.models import Image, Manifest, ManifestBlockMap, ManifestDigest, QueueEntry
 from manifest_service.manifests.states import EventKind, Status
 from manifest_service.manifests.values import ComputedManifest, Progress, Task
+from manifest_service.processing import lanes
+from manifest_service.processing.lanes import Preference
 
-CANDIDATES = 8
-"""Due entries looked at in one claim: workers that race for the first go on to the next at once."""
 MAX_RETRY_DELAY = timedelta(hours=1)
 
 
@@ -32,17 +34,21 @@ class LeaseLost(Exception):
     """The entry is no longer held under this lease: it ran out and another worker has it, or the image was deleted."""
 
 
-def claim(session: Session, worker: str, lease: timedelta, max_attempts: int) -> Task | None:
-    """Take the entry that has been due longest, if there is one.
+def claim(
+    session: Session,
+    worker: str,
+    lease: timedelta,
+    max_attempts: int,
+    preference: Preference = Preference.LONGEST_DUE,
+) -> Task | None:
+    """Take the entry whose turn it is, if there is one: the one that has been due longest, but see `lanes`.
 
     worker: who asks, for people to read. lease: how long the claim holds unless renewed. max_attempts: an entry that
     was taken as often as this and never came back (its workers died) is failed here instead of being taken again.
+    preference: which lane goes first.
     """
     now = database_now(session)
-    due = session.scalars(
-        select(QueueEntry).where(QueueEntry.due_at <= now).order_by(QueueEntry.due_at).limit(CANDIDATES)
-    ).all()
-    for entry in due:
+    for entry in lanes.find_candidates(session, preference, now):
         token = str(uuid.uuid4())
         taken = _changed_rows(
             session,
@@ -76,14 +82,18 @@ def renew(session: Session, task: Task, lease: timedelta, progress: Progress) ->
     _update_held(session, task, due_at=now + lease, bytes_done=progress.done, bytes_total=progress.total)
 
 
-def finish_ready(session: Session, task: Task, computed: ComputedManifest, computed_by: str) -> bool:
+def finish_ready(
+    session: Session, task: Task, computed: ComputedManifest, computed_by: str, signer: PrivateKey | None = None
+) -> bool:
     """Make the manifest ready and serve it, all in the caller's transaction. Raises LeaseLost.
 
+    signer: the key that its statement is signed with; without one, it has no statement.
     Answers False where Glance has meanwhile reported other data than was computed: the entry then starts over.
     """
     now = database_now(session)
     manifest, image = _load_held(session, task)
-    if _expects_other_data(manifest, task):
+    found = Content(computed.source_size, computed.source_checksums)
+    if _expects_other_data(manifest, task) and not _is_expected(manifest, found):
         give_back(session, task)
         return False
     _close_entry(session, task)
@@ -100,10 +110,16 @@ def finish_ready(session: Session, task: Task, computed: ComputedManifest, compu
         session.add(ManifestDigest(manifest_id=manifest.id, algorithm=algorithm, value=value))
     if computed.block_map is not None:
         session.add(ManifestBlockMap(manifest_id=manifest.id, document=computed.block_map))
+    if signer is not None:
+        stated = statements.state_computed(image, manifest.revision, computed, now, computed_by)
+        statements.add(session, manifest.id, stated, signer, now)
     image.current_revision = max(manifest.revision, image.current_revision or 0)
     _conflict_with_intake(image)
     detail = {"revision": manifest.revision, "attempt": task.attempt, "digests": dict(computed.digests)}
+    if computed.read_from is not None:
+        detail["read_from"] = computed.read_from
     add_event(session, task.image_id, EventKind.READY, now, detail)
+    immutability.report_other_bytes(session, manifest, found, "the bytes are not those of the revision before", now)
     serving.refresh(session, task.image_id, now)
     return True
 
@@ -119,6 +135,8 @@ def finish_without(session: Session, task: Task, error: ManifestServiceError) ->
         give_back(session, task)
         return False
     _close_entry(session, task)
+    if error.code == FailureCode.SOURCE_MISMATCH:
+        immutability.report_other_bytes(session, manifest, None, error.reason, now)
     _end_without(session, manifest, error, now)
     _conflict_with_intake(image)
     return True
@@ -174,6 +192,7 @@ def _begin(session: Session, entry: QueueEntry, token: str, worker: str, now: da
         revision=manifest.revision,
         lease=token,
         attempt=attempt,
+        is_large=entry.is_large,
         disk_format=image.disk_format,
         container_format=image.container_format,
         expected_size=manifest.expected_size,
@@ -203,6 +222,13 @@ def _end_without(session: Session, manifest: Manifest, error: ManifestServiceErr
 def _expects_other_data(manifest: Manifest, task: Task) -> bool:
     """Whether Glance has reported other data since the claim."""
     return (manifest.expected_size, manifest.expected_checksums) != (task.expected_size, dict(task.expected_checksums))
+
+
+def _is_expected(manifest: Manifest, found: Content) -> bool:
+    """Whether what was read is what Glance has reported since the claim: a checksum that came late, say."""
+    expected = immutability.expected_content(manifest)
+    in_common = set(expected.checksums) & set(found.checksums)
+    return bool(in_common) and not expected.contradictions(found)
 
 
 def _conflict_with_intake(image: Image) -> None:

@@ -1,27 +1,32 @@
-"""A worker: takes the image that has been due longest, computes its manifest, and goes on until it is asked to stop."""
+"""A worker: takes the image whose turn it is, computes its manifest, and goes on until it is asked to stop."""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
 from oslo_log import log
 from sqlalchemy.orm import Session
 
+from manifest_service.attestations.keys import PrivateKey
 from manifest_service.errors import ComputationFailed, FailureCode, ImageRefused, ManifestServiceError
 from manifest_service.manifests.database import Database, DatabaseAway
 from manifest_service.manifests.values import ComputedManifest, Task
 from manifest_service.processing import queue
 from manifest_service.processing.computation import ComputationSettings, ImageSources, compute_manifest
+from manifest_service.processing.lanes import Turns
 from manifest_service.processing.lease import KeptLease, StopAsked
 
 LOG = log.getLogger(__name__)
 
 DATABASE_PATIENCE = 60
-"""Tries, one poll interval apart, to write down a finished computation while the database is away."""
+"""Tries to write down a finished computation while the database is away."""
+PAUSE_WHILE_AWAY = 4
+"""Poll intervals between two tries of a database that is away: a second, as they come."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +43,29 @@ class WorkerSettings:
 class Worker:
     """One loop over the queue, for one thread. Any number may run, in any number of processes."""
 
-    def __init__(
-        self, database: Database, sources: ImageSources, settings: WorkerSettings, version: str, number: int = 0
+    def __init__(  # noqa: PLR0913
+        self,
+        database: Database,
+        sources: ImageSources,
+        settings: WorkerSettings,
+        version: str,
+        number: int = 0,
+        *,
+        signer: PrivateKey | None = None,
+        small_only: bool = False,
     ) -> None:
         """Make a worker that is not running yet.
 
-        version: ours, for the manifests' `computed_by`. number: tells the workers of one process apart.
+        version: ours, for the manifests' `computed_by`. number: tells the workers of one process apart. signer: the
+        key that statements are signed with; without one, none are made. small_only: whether it leaves large images
+        to others.
         """
         self._database = database
         self._sources = sources
         self._settings = settings
         self._computed_by = f"manifest-service {version}"
+        self._signer = signer
+        self._turns = Turns(small_only=small_only)
         self.name = f"{socket.gethostname()}:{os.getpid()}:{number}"
         self._stop = threading.Event()
 
@@ -60,25 +77,29 @@ class Worker:
         """Work until `stop` is called. What goes wrong with one image, or with the database, does not end the loop."""
         LOG.info("worker %s waits for images", self.name)
         while not self._stop.is_set():
+            pause = self._settings.poll_interval
             try:
-                found = self.work_once()
+                if self.work_once():
+                    continue
             except DatabaseAway as error:
                 LOG.warning("the database is away (%s): trying again", error)
-                found = False
+                pause *= PAUSE_WHILE_AWAY
             except Exception:
                 LOG.exception("worker %s met something unexpected and goes on", self.name)
-                found = False
-            if not found:
-                self._stop.wait(self._settings.poll_interval)
+            self._stop.wait(pause)
         LOG.info("worker %s has stopped", self.name)
 
     def work_once(self) -> bool:
         """Take one image, if one is due, and bring it to an end. Answers whether there was one."""
         settings = self._settings
         lease = timedelta(seconds=settings.lease)
-        task = self._database.transaction(lambda session: queue.claim(session, self.name, lease, settings.max_attempts))
+        preference = self._turns.preference
+        task = self._database.transaction(
+            lambda session: queue.claim(session, self.name, lease, settings.max_attempts, preference)
+        )
         if task is None:
             return False
+        begin = time.monotonic()
         LOG.info("image %s revision %d: attempt %d begins", task.image_id, task.revision, task.attempt)
         kept = KeptLease(self._database, task, lease, self._stop)
         try:
@@ -90,6 +111,8 @@ class Worker:
         except StopAsked:
             self._database.transaction(lambda session: queue.give_back(session, task))
             LOG.info("image %s is given back: this worker stops", task.image_id)
+        finally:
+            self._turns.took(time.monotonic() - begin, is_large=task.is_large)
         return True
 
     def _compute(self, task: Task, kept: KeptLease) -> ComputedManifest | ManifestServiceError:
@@ -111,7 +134,7 @@ class Worker:
                 self._database.transaction(lambda session: self._finish(session, task, outcome))
             except DatabaseAway as error:
                 LOG.warning("image %s is done, but the database is away: %s", task.image_id, error)
-                if self._stop.wait(self._settings.poll_interval):
+                if self._stop.wait(PAUSE_WHILE_AWAY * self._settings.poll_interval):
                     break
             else:
                 return
@@ -120,7 +143,7 @@ class Worker:
     def _finish(self, session: Session, task: Task, outcome: ComputedManifest | ManifestServiceError) -> None:
         """Bring the entry to its next state: ready, later again, refused or failed."""
         if isinstance(outcome, ComputedManifest):
-            written = queue.finish_ready(session, task, outcome, self._computed_by)
+            written = queue.finish_ready(session, task, outcome, self._computed_by, self._signer)
             LOG.info("image %s is ready" if written else "image %s has changed and starts over", task.image_id)
             return
         retriable = isinstance(outcome, ComputationFailed) and outcome.retriable

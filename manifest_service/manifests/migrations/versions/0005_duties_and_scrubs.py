@@ -55,8 +55,8 @@ def upgrade() -> None:
 
 
 def _find_large() -> None:
-    """Have large sources that wait stand in the lane of their own."""
+    """Put large sources that wait, and those of unknown size, into the lane for large ones."""
     entries = sa.table("queue_entries", sa.column("manifest_id"), sa.column("is_large", sa.Boolean()))
     manifests = sa.table("manifests", sa.column("id"), sa.column("expected_size"))
     size = sa.select(manifests.c.expected_size).where(manifests.c.id == entries.c.manifest_id).scalar_subquery()
-    op.execute(entries.update().where(size >= 2 << 30).values(is_large=sa.true()))
+    op.execute(entries.update().where(sa.or_(size.is_(None), size >= 2 << 30)).values(is_large=sa.true()))
