@@ -97,7 +97,9 @@ def _require_json() -> None:
     except (BadRequest, RecursionError, UnicodeDecodeError) as error:
         raise problems.ProblemError(HTTPStatus.BAD_REQUEST, "malformed-json", "the body is not JSON") from error
     if body is None:
-        raise problems.ProblemError(HTTPStatus.BAD_REQUEST, "invalid-request", "the body is null; an object was expected")
+        raise problems.ProblemError(
+            HTTPStatus.BAD_REQUEST, "invalid-request", "the body is null; an object was expected"
+        )
 
 
 def _add_headers(response: Response) -> Response:
