@@ -2,13 +2,21 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from manifest_service.disks.opening import open_disk
 from manifest_service.disks.source import FileSource
-from tests.bench import node, report
+from tests.bench import (
+    api_load,
+    api_lookups,
+    node,
+    report,
+    throughput_backlog,
+    throughput_latency,
+    throughput_notifications,
+)
 from tests.bench.images import IMAGES, BenchImage, cache_folder, make_image
 from tests.bench.inflating import Stretch, inflate_alone
 from tests.bench.measuring import Median, Run, measure
@@ -26,14 +34,21 @@ from tests.bench.peers import (
 )
 from tests.bench.report import Measured
 
-_NAMES = (*(image.name for image in IMAGES), *(f"node-{file.disk}" for file in node.FILES))
+_SERVICE: Mapping[str, Callable[[int], str]] = {
+    "api-lookups": lambda rounds: api_lookups.measure_lookups(),
+    "api-load": api_load.measure_load,
+    "notifications": throughput_notifications.measure_notifications,
+    "latency": throughput_latency.measure_latency,
+    "backlog": lambda rounds: throughput_backlog.measure_backlog(),
+}
+_NAMES = (*(image.name for image in IMAGES), *(f"node-{file.disk}" for file in node.FILES), *_SERVICE)
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure the images that were asked for, all by default."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure against our peers.")
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(_NAMES)}")
+    parser.add_argument("images", nargs="*", metavar="SECTION", help=f"of {', '.join(_NAMES)}")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each command, in turn with the others")
     parser.add_argument("--quick", action="store_true", help="only ourselves and the hash alone")
     given = parser.parse_args(arguments)
@@ -43,6 +58,9 @@ def main(arguments: Sequence[str]) -> int:
     for file in node.FILES:
         if (not given.images and not given.quick) or f"node-{file.disk}" in given.images:
             _show(node.measure_file(file, given.rounds), write=not given.quick)
+    for name, measure_section in _SERVICE.items():
+        if (not given.images and not given.quick) or name in given.images:
+            _show(measure_section(given.rounds), write=not given.quick)
     return 0
 
 
@@ -51,6 +69,8 @@ def _show(section: str, *, write: bool) -> None:
     print(section, flush=True)
     if write:
         titles = [*(image.title for image in IMAGES), *(file.title for file in node.FILES)]
+        titles += [api_lookups.TITLE, api_load.TITLE]
+        titles += [throughput_notifications.TITLE, throughput_latency.TITLE, throughput_backlog.TITLE]
         PAGE.write_text(report.with_section(PAGE.read_text(), section, titles))
 
 

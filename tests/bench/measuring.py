@@ -82,6 +82,19 @@ def _family(pid: int) -> list[int]:
     return found
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process and those of its children that still run have taken."""
+    return sum(map(_ticks, _family(pid))) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
+
+
 def _proportional_size(pid: int) -> int:
     """A process's memory, what it shares counted in part (Pss), in bytes; 0 for one that has ended."""
     try:
