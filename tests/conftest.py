@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -171,11 +172,24 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     server.drop(url)
 
 
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """A database of each kind with our tables in it, for this test alone."""
-    database = Database(database_url)
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with our tables, to be copied: all migrations take longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "migrated.sqlite"
+    database = Database(f"sqlite:///{path}")
     schema.upgrade(database)
+    database.close()
+    return path
+
+
+@pytest.fixture
+def database(database_url: str, migrated_file: Path) -> Iterator[Database]:
+    """A database of each kind with our tables in it, for this test alone."""
+    if database_url.startswith("sqlite:///"):
+        copyfile(migrated_file, database_url.removeprefix("sqlite:///"))
+    database = Database(database_url)
+    if database.engine.dialect.name != "sqlite":
+        schema.upgrade(database)
     yield database
     database.close()
 
@@ -208,10 +222,10 @@ def api(database: Database, serve_api: Callable[..., Client]) -> Client:
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Iterator[Database]:
+def local(tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
     """A SQLite database with our tables."""
+    copyfile(migrated_file, tmp_path / "local.sqlite")
     database = Database(f"sqlite:///{tmp_path}/local.sqlite")
-    schema.upgrade(database)
     yield database
     database.close()
 

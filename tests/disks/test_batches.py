@@ -116,6 +116,7 @@ def check_batch(seed: int, method: CompressionMethod) -> tuple[int, int]:
     return taken, accepted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_damaged_clusters_are_judged_alike(method: CompressionMethod) -> None:
     results = [check_batch(seed, method) for seed in range(300)]

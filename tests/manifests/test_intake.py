@@ -109,6 +109,7 @@ def test_every_order_ends_in_the_same_state(
     assert len(states) == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(picks=st.lists(st.sampled_from(UPLOAD_LIFE), min_size=1, max_size=12), data=st.data())
 def test_repeats_change_nothing(
@@ -129,6 +130,7 @@ def test_repeats_change_nothing(
 OTHER_DATA = observation(size=7, checksums={"md5": "0" * 32}, updated_at=NOON + SECOND, observed_at=NOON + SECOND)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(picks=st.lists(st.sampled_from([*UPLOAD_LIFE, OTHER_DATA, DELETION]), min_size=1, max_size=8), data=st.data())
 def test_observations_that_are_taken_in_together_end_as_one_by_one(

@@ -93,6 +93,7 @@ def test_small_ones_wait_for_one_large_one_at_most(database: Database, workers: 
     assert len(simulation.begun) == 11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_large_one_is_not_kept_waiting_by_small_ones_without_end(database: Database, workers: int) -> None:
     simulation = Simulation(database, [Turns() for _ in range(workers)])
@@ -120,6 +121,7 @@ def test_some_workers_leave_large_ones_to_others(database: Database) -> None:
     assert simulation.waits(large) == [0.0, LARGE, 2 * LARGE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_both_come_to_their_turn_whatever_arrives(tmp_path: Path, seed: int) -> None:
     database = Database(f"sqlite:///{tmp_path}/db.sqlite")
