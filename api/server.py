@@ -15,7 +15,7 @@ from waitress import wasyncore
 
 from manifest_service.errors import UsageError
 
-LOOK = 0.25
+LOOK = 0.05
 """Seconds between two looks at whether serving should end."""
 GRACE = 5.0
 """Seconds that requests under way are given when serving ends."""
