@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +13,7 @@ from oslo_config import cfg
 from werkzeug.exceptions import BadRequest
 
 from api import (
+    authorization,
     computations,
     events,
     exports,
@@ -26,23 +25,34 @@ from api import (
     verifications,
     versions,
 )
+from api.access import REQUEST_ID, REQUEST_ID_HEADER, RESOURCE, AccessLog
+from api.authentication import KEYSTONE
+from api.origins import refuse_other_sites
+from api.overload import OverloadGate
 from api.pages import site
 from api.schemas import ComputationRequest
 from api.service import ApiService
 from manifest_service import __version__
+from manifest_service.attestations import strict_json
 from manifest_service.manifests.database import Database
+from manifest_service.processing.diagnosis import Expectations
 
-_REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-
-class _OrderedJson(DefaultJSONProvider):
-    """Members in the order of their schema: status before digests, as people read."""
+class _Json(DefaultJSONProvider):
+    """What we write, in the order of its schema: status before digests. What we read: in UTF-8, and in one way only."""
 
     sort_keys = False
 
+    def loads(self, s: str | bytes, **_: Any) -> Any:
+        """Read a body. Raises ValueError."""
+        return strict_json.loads(s if isinstance(s, str) else s.decode(), longest=len(s))
 
-def create_app(conf: cfg.ConfigOpts, database: Database) -> Flask:
-    """Make the application. Any number may be made in one process."""
+
+def create_app(conf: cfg.ConfigOpts, database: Database, expected: Expectations | None = None) -> Flask:
+    """Make the application. Any number may be made in one process.
+
+    expected: what /healthcheck misses where it is not; by default listeners and workers. Raises UsageError.
+    """
     app = OpenAPI(
         "api",
         info=Info(
@@ -57,29 +67,45 @@ def create_app(conf: cfg.ConfigOpts, database: Database) -> Flask:
         validation_error_model=problems.Problem,
         validation_error_callback=problems.invalid_request,
     )
-    app.json = _OrderedJson(app)
+    app.json = _Json(app)
     app.config["MAX_CONTENT_LENGTH"] = conf.api.max_body
     service = ApiService(
         database=database,
         page_limit=conf.api.page_limit,
         default_algorithm=(conf.digests.algorithms or ["sha256"])[0],
         exports=max(1, conf.api.threads // 4),
+        expected=expected or Expectations(),
     )
     problems.register(app)
     app.before_request(_take_request_id)
-    app.before_request(_require_json)
     app.after_request(_add_headers)
     for resource in (versions, manifests, computations, lookups, events, exports, verifications, statements, keys):
         app.register_api(resource.make_blueprint(service))
     app.register_blueprint(site.make_blueprint(service))
     app.add_url_rule("/v1/openapi.json", "openapi", lambda: _as_described(app.api_doc))
+    app.before_request(refuse_other_sites)
+    _admit(app, conf)
+    app.before_request(_require_json)
+    logged = AccessLog(app.wsgi_app)
+    app.wsgi_app = OverloadGate(logged, conf.api.threads, conf.api.backlog)  # type: ignore[method-assign]
     return app
 
 
+def _admit(app: Flask, conf: cfg.ConfigOpts) -> None:
+    """Have it settled for each request who asks, and what he may, as [api] auth_strategy says. Raises UsageError."""
+    if conf.api.auth_strategy == KEYSTONE:
+        from api import keystone  # noqa: PLC0415 - it is large, and needed only here
+
+        where = keystone.authenticate(app, conf)
+        authorization.authorize_by_policies(app, conf, where)
+    else:
+        authorization.let_everybody(app, is_open=conf.api.listen_without_auth)
+
+
 def _take_request_id() -> None:
-    """Keep the caller's request id where it has OpenStack's form, so that logs of several services can be joined."""
-    given = request.headers.get("X-Openstack-Request-Id", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4()}"
+    """Have the request id at hand, and tell the log which resource is asked."""
+    g.request_id = request.environ[REQUEST_ID]
+    request.environ[RESOURCE] = "none" if request.url_rule is None else request.url_rule.rule
 
 
 def _require_json() -> None:
@@ -94,7 +120,7 @@ def _require_json() -> None:
         )
     try:
         body = request.get_json()
-    except (BadRequest, RecursionError, UnicodeDecodeError) as error:
+    except (BadRequest, UnicodeDecodeError) as error:
         raise problems.ProblemError(HTTPStatus.BAD_REQUEST, "malformed-json", "the body is not JSON") from error
     if body is None:
         raise problems.ProblemError(
@@ -103,7 +129,7 @@ def _require_json() -> None:
 
 
 def _add_headers(response: Response) -> Response:
-    response.headers["X-Openstack-Request-Id"] = g.get("request_id", "")
+    response.headers[REQUEST_ID_HEADER] = g.get("request_id", "")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-cache")
     response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")

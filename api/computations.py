@@ -5,16 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from http import HTTPStatus
 
-from flask import jsonify
+from flask import g, jsonify
 from flask_openapi3.blueprint import APIBlueprint
 from sqlalchemy.orm import Session
 from werkzeug import Response
 
+from api.authorization import require, seen_by
+from api.policies.computations import ANNOUNCE
 from api.problems import ANY_ERROR, ProblemError
 from api.schemas import AnnouncedImage, ComputationRequest, ImagePath, ManifestDocument
 from api.service import ApiService
 from manifest_service.manifests import intake, queries
 from manifest_service.manifests.values import ImageObservation, ManifestRecord
+from manifest_service.manifests.visibility import EVERYTHING
 
 
 def make_blueprint(service: ApiService) -> APIBlueprint:
@@ -31,13 +34,18 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
     def request_computation(path: ImagePath, body: ComputationRequest) -> Response:
         image_id = str(path.image_id)
 
+        if body.image is not None:
+            require(ANNOUNCE)
+
         def write(session: Session) -> ManifestRecord | None:
             if body.image is None:
-                intake.request_computation(session, image_id)
+                if queries.image_is_deleted(session, seen_by(), image_id) is None:
+                    raise intake.ImageUnknown("not-found", f"no image {image_id} has been seen")
+                intake.request_computation(session, image_id, g.request_id)
             else:
                 _announce(session, image_id, body.image)
             session.flush()
-            return queries.get_newest(session, image_id)
+            return queries.get_newest(session, seen_by(), image_id)
 
         record = service.database.transaction(write)
         if record is None:
@@ -54,7 +62,7 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
 
 def _announce(session: Session, image_id: str, image: AnnouncedImage) -> None:
     """Take in an image as a notification would have brought it. Raises ProblemError for one that is known."""
-    if queries.image_is_deleted(session, image_id) is not None:
+    if queries.image_is_deleted(session, EVERYTHING, image_id) is not None:
         raise ProblemError(
             HTTPStatus.CONFLICT,
             "image-known",
@@ -76,5 +84,6 @@ def _announce(session: Session, image_id: str, image: AnnouncedImage) -> None:
             container_format=image.container_format,
             size=image.size,
             checksums=image.checksums,
+            request_id=g.request_id,
         ),
     )

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from api.answers import Answer
 from api.schemas import MAX_SIZE, PageQuery, Request, Time
 from manifest_service.manifests.history import EventFilter
 from manifest_service.manifests.states import EventKind
@@ -38,12 +39,15 @@ class EventsQuery(PageQuery):
         )
 
 
-class EventDocument(BaseModel):
-    """One line of an image's history. number: grows with each. image_id: null where Glance does not say it."""
+class EventDocument(Answer):
+    """One line of an image's history. number: grows with each. image_id: null where Glance does not say it.
+
+    kind: any word, for a newer version may have written it, as during an upgrade.
+    """
 
     number: int
     image_id: UUID | None
-    kind: EventKind
+    kind: Annotated[EventKind | str, Field(description="Further ones may come.")]
     at: datetime
     detail: dict[str, Any]
 
@@ -53,13 +57,13 @@ class EventDocument(BaseModel):
         return cls(
             number=event.number,
             image_id=None if event.image_id is None else UUID(event.image_id),
-            kind=EventKind(event.kind),
+            kind=event.kind,
             at=event.at,
             detail=dict(event.detail),
         )
 
 
-class EventList(BaseModel):
+class EventList(Answer):
     """A page of events; `links.next` is there while there may be more."""
 
     events: list[EventDocument]

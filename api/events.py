@@ -8,6 +8,7 @@ from flask import jsonify
 from flask_openapi3.blueprint import APIBlueprint
 from werkzeug import Response
 
+from api.authorization import seen_by
 from api.event_schemas import EventDocument, EventList, EventsQuery
 from api.pagination import page_links
 from api.problems import ANY_ERROR
@@ -29,7 +30,9 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
     def list_events(query: EventsQuery) -> Response:
         limit = min(query.limit, service.page_limit)
         wanted = query.as_filter()
-        events = service.database.transaction(lambda session: history.list_events(session, wanted, limit, query.marker))
+        events = service.database.transaction(
+            lambda session: history.list_events(session, seen_by(nodes=True), wanted, limit, query.marker)
+        )
         page = EventList(
             events=[EventDocument.of(event) for event in events],
             links=page_links([str(event.number) for event in events], limit),

@@ -25,6 +25,8 @@ from manifest_service.manifests.database import Database
 from manifest_service.manifests.queries import ManifestFilter
 from manifest_service.manifests.states import Status
 from manifest_service.manifests.values import ManifestRecord
+from manifest_service.manifests.visibility import Visibility
+from manifest_service.shown import visible
 
 LOG = log.getLogger(__name__)
 
@@ -103,12 +105,12 @@ class Piece:
     manifests: int
 
 
-def write(database: Database, export: Export) -> Iterator[Piece]:
+def write(database: Database, seen_by: Visibility, export: Export) -> Iterator[Piece]:
     """The export, piece by piece; none is open in the database while the caller has one. Raises DatabaseAway."""
     line_of = _line_writer(database, export)
     lines = [_csv_line(COLUMNS)] if export.format is ExportFormat.CSV else []
     size = done = 0
-    for records in walking.walk(database, export.wanted):
+    for records in walking.walk(database, seen_by, export.wanted):
         for record in records:
             lines.append(line_of(record))
             size += len(lines[-1])
@@ -248,8 +250,7 @@ def safe_cell(text: str) -> str:
 
     What cannot be printed shows as Python's escapes.
     """
-    printable = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-    return _FORMULA.sub(r"\1'\2", printable)
+    return _FORMULA.sub(r"\1'\2", visible(text))
 
 
 def _csv_line(cells: tuple[object, ...]) -> bytes:

@@ -18,6 +18,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from oslo_log import log
 from pydantic import Field
 
+from api.authorization import seen_by
 from api.export_formats import CONTENT_TYPES, DEFAULT_ALGORITHM, MEDIA_TYPES, Export, ExportFormat, Piece, write
 from api.problems import ANY_ERROR, ProblemError, problem
 from api.schemas import Request, Text, Time, Word
@@ -75,7 +76,7 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
         if not slots.acquire(blocking=False):
             return _no_slot(service.exports)
         try:
-            response = _respond(asked, _begin(write(service.database, asked)))
+            response = _respond(asked, _begin(write(service.database, seen_by(), asked)))
         except BaseException:
             slots.release()
             raise
@@ -98,7 +99,17 @@ def _no_slot(slots: int) -> Response:
 
 
 def _require_chunks() -> None:
-    """Refuse HTTP/1.0: it has no sign for an answer that broke off, and a proxy would pass it on as a whole one."""
+    """Refuse where nothing would tell that the answer broke off, and a proxy would pass it on as a whole one.
+
+    Over HTTP/1.0 there is no sign for it, and uWSGI sends answers of unknown length as HTTP/1.0 does.
+    """
+    if "uwsgi.version" in request.environ:
+        raise ProblemError(
+            HTTPStatus.NOT_IMPLEMENTED,
+            "no-chunked-answers",
+            "this API runs under uWSGI, whose answers do not tell where they broke off",
+            next_step="Run `manifest-service export` beside the database, or ask an API under another server.",
+        )
     if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
         raise ProblemError(
             HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,

@@ -9,6 +9,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from sqlalchemy.orm import Session
 from werkzeug import Response
 
+from api.authorization import seen_by
 from api.problems import ANY_ERROR, ProblemError
 from api.schemas import LookupDocument, LookupRequest, ManifestDocument, Unknown
 from api.service import ApiService
@@ -45,14 +46,14 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
 def _find(session: Session, wanted: LookupRequest, limit: int) -> LookupDocument:
     digests = [(algorithm, value) for algorithm, _, value in (text.partition(":") for text in wanted.digests)]
     image_ids = [str(image_id) for image_id in wanted.image_ids]
-    by_id = queries.find_by_image_ids(session, image_ids)
-    by_name = queries.find_by_cache_names(session, wanted.cache_names)
-    by_digest = queries.find_by_digests(session, digests, limit)
+    by_id = queries.find_by_image_ids(session, seen_by(), image_ids)
+    by_name = queries.find_by_cache_names(session, seen_by(), wanted.cache_names)
+    by_digest = queries.find_by_digests(session, seen_by(), digests, limit)
     found: dict[str, ManifestRecord] = {record.image_id: record for record in (*by_id, *by_name, *by_digest)}
     names = {record.cache_name for record in by_name}
     # Those that no served manifest has may still be an older revision's.
     known = {pair for record in by_digest for pair in record.digests.items()}
-    known |= queries.known_digests(session, [pair for pair in digests if pair not in known])
+    known |= queries.known_digests(session, seen_by(), [pair for pair in digests if pair not in known])
     unknown = Unknown(
         image_ids=[image_id for image_id in wanted.image_ids if str(image_id) not in found],
         cache_names=[name for name in wanted.cache_names if name not in names],

@@ -10,18 +10,20 @@ from typing import Any
 from flask import Flask, Response, g, json, make_response
 from flask_openapi3.types import ResponseDict
 from oslo_log import log
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from werkzeug.exceptions import HTTPException
 
+from api.access import REQUEST_ID_HEADER
+from api.answers import Answer
 from manifest_service.errors import ManifestServiceError, UsageError
-from manifest_service.manifests.database import DatabaseAway
+from manifest_service.manifests.database import DatabaseAway, StatementTooSlow
 from manifest_service.manifests.intake import ImageDeleted, ImageUnknown
 
 LOG = log.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER = "5"
-"""Seconds; a database that restarts is back within about that."""
+"""Seconds; a database or a Keystone that restarts is back within about that."""
 MAX_DETAIL = 300
 """Characters of a detail; some repeat a little of what the caller sent."""
 
@@ -36,14 +38,14 @@ _CODES = {
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-class ProblemDetail(BaseModel):
+class ProblemDetail(Answer):
     """One thing that is wrong with a request, and where."""
 
     where: str = Field(description="Path into the request, as `body.image_ids.3`.")
     message: str
 
 
-class Problem(BaseModel):
+class Problem(Answer):
     """A problem document (RFC 9457)."""
 
     type: str = "about:blank"
@@ -70,20 +72,40 @@ class ProblemError(Exception):
         self.code = code
         self.detail = detail
         self.members = members
+        self.headers: dict[str, str] = {}
 
 
-def problem(status: HTTPStatus, code: str, detail: str, **members: Any) -> Response:
-    """Make the response. members: further members of the document; those that are None are left out."""
-    document: dict[str, Any] = {
+def document(status: HTTPStatus, code: str, detail: str, request_id: str, **members: Any) -> dict[str, Any]:
+    """The problem document itself. members: further ones of it; those that are None are left out."""
+    made: dict[str, Any] = {
         "type": "about:blank",
         "title": status.phrase,
         "status": int(status),
         "detail": _UNPRINTABLE.sub("\ufffd", detail)[:MAX_DETAIL],
         "code": code,
-        "request_id": g.request_id,
+        "request_id": request_id,
     }
-    document |= {name: value for name, value in members.items() if value is not None}
-    response = make_response(json.dumps(document), int(status))
+    return made | {name: value for name, value in members.items() if value is not None}
+
+
+def outside_application(
+    status: HTTPStatus, code: str, detail: str, request_id: str, **members: Any
+) -> tuple[list[tuple[str, str]], bytes]:
+    """Headers and body of a problem that is answered before a request comes to Flask. members: as of `document`."""
+    body = json.dumps(document(status, code, detail, request_id, **members)).encode()
+    headers = [
+        ("Content-Type", CONTENT_TYPE),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+        (REQUEST_ID_HEADER, request_id),
+    ]
+    return headers, body
+
+
+def problem(status: HTTPStatus, code: str, detail: str, **members: Any) -> Response:
+    """Make the response. members: further members of the document; those that are None are left out."""
+    response = make_response(json.dumps(document(status, code, detail, g.request_id, **members)), int(status))
     response.content_type = CONTENT_TYPE
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -110,7 +132,9 @@ def register(app: Flask) -> None:
 
 
 def _from_problem_error(error: ProblemError) -> Response:
-    return problem(error.status, error.code, error.detail, **error.members)
+    response = problem(error.status, error.code, error.detail, **error.members)
+    response.headers.extend(error.headers)
+    return response
 
 
 def _from_service_error(error: ManifestServiceError) -> Response:
@@ -124,13 +148,21 @@ def _from_service_error(error: ManifestServiceError) -> Response:
 
 
 def _from_database_away(error: DatabaseAway) -> Response:
-    LOG.warning("request %s cannot be answered, the database is away: %s", g.request_id, error)
-    response = problem(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "database-away",
-        "the database cannot be reached now",
-        next_step="Ask again soon.",
-    )
+    LOG.warning("request %s cannot be answered, the database does not answer: %s", g.request_id, error)
+    if isinstance(error, StatementTooSlow):
+        response = problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "too-slow",
+            "the database took too long for this",
+            next_step="Ask for less, or again later.",
+        )
+    else:
+        response = problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "database-away",
+            "the database cannot be reached now",
+            next_step="Ask again soon.",
+        )
     response.headers["Retry-After"] = RETRY_AFTER
     return response
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from api.answers import Answer
 from manifest_service.errors import NEXT_STEPS
 from manifest_service.manifests.queries import SortKey
 from manifest_service.manifests.states import Status
@@ -178,14 +179,14 @@ class LookupRequest(Request):
     statements: Annotated[bool, Field(description="Have each manifest come with its statement.")] = False
 
 
-class Source(BaseModel):
+class Source(Answer):
     """The image's bytes as Glance stores them: size in bytes, checksums as algorithm → hex, computed by us."""
 
     size: int | None
     checksums: dict[str, str]
 
 
-class ProgressDocument(BaseModel):
+class ProgressDocument(Answer):
     """Bytes of the disk that are done, and their total (0 until the disk is open)."""
 
     done: int
@@ -197,7 +198,7 @@ class ProgressDocument(BaseModel):
         return None if progress is None else cls(done=progress.done, total=progress.total)
 
 
-class ManifestDocument(BaseModel):
+class ManifestDocument(Answer):
     """What is known of one image's disk. virtual_size in bytes; digests of the disk as algorithm → hex."""
 
     image_id: UUID
@@ -261,14 +262,14 @@ def _links_of(record: ManifestRecord) -> dict[str, str]:
     return links
 
 
-class ManifestList(BaseModel):
+class ManifestList(Answer):
     """A page of manifests; `links.next` is there while there may be more."""
 
     manifests: list[ManifestDocument]
     links: dict[str, str]
 
 
-class Unknown(BaseModel):
+class Unknown(Answer):
     """The keys of a lookup that lead to no manifest."""
 
     image_ids: list[UUID]
@@ -276,14 +277,14 @@ class Unknown(BaseModel):
     digests: list[str]
 
 
-class LookupDocument(BaseModel):
+class LookupDocument(Answer):
     """Each manifest that a lookup found, once, and the keys that found none."""
 
     manifests: list[ManifestDocument]
     unknown: Unknown
 
 
-class VersionDocument(BaseModel):
+class VersionDocument(Answer):
     """One version of the API."""
 
     id: str
@@ -291,17 +292,8 @@ class VersionDocument(BaseModel):
     links: list[dict[str, str]]
 
 
-class VersionsDocument(BaseModel):
+class VersionsDocument(Answer):
     """The versions of the API, and of the service."""
 
     versions: list[VersionDocument]
     service: dict[str, str]
-
-
-class HealthDocument(BaseModel):
-    """Whether the service can answer. oldest_entry_age: seconds, null for an empty queue."""
-
-    status: str
-    database: str
-    queue_length: int | None
-    oldest_entry_age: float | None

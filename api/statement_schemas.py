@@ -6,8 +6,9 @@ import json
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from api.answers import Answer
 from api.schemas import LookupDocument, ManifestDocument, Request
 from manifest_service.manifests.statements import RegisteredKey
 from manifest_service.manifests.values import ManifestRecord
@@ -62,7 +63,7 @@ class KeyPath(Request):
     key_id: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the SubjectPublicKeyInfo, DER.")]
 
 
-class KeyDocument(BaseModel):
+class KeyDocument(Answer):
     """A key that statements were signed with. public_key: PEM. imported_at: null for a key of this site."""
 
     key_id: str
@@ -85,7 +86,7 @@ class KeyDocument(BaseModel):
         )
 
 
-class KeyList(BaseModel):
+class KeyList(Answer):
     """All keys, the oldest first."""
 
     keys: list[KeyDocument]

@@ -9,6 +9,7 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.types import ResponseDict
 from werkzeug import Response
 
+from api.authorization import seen_by
 from api.manifests import finish, require_manifest
 from api.problems import ANY_ERROR, ProblemError
 from api.schemas import ImagePath, RevisionPath
@@ -45,7 +46,9 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
     )
     def show_revision_s_statement(path: RevisionPath) -> Response:
         image_id = str(path.image_id)
-        record = service.database.transaction(lambda session: queries.get_revision(session, image_id, path.revision))
+        record = service.database.transaction(
+            lambda session: queries.get_revision(session, seen_by(), image_id, path.revision)
+        )
         if record is None:
             raise ProblemError(
                 HTTPStatus.NOT_FOUND, "not-found", f"image {image_id} has no manifest of revision {path.revision}"

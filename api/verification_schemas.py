@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field
 
+from api.answers import Answer
 from api.schemas import STORABLE, CacheName, Count, PageQuery, Request, Time, Word, storable
 from manifest_service.manifests.verifications import VerificationFilter, VerificationRecord, VerificationReport
 from manifest_service.verdicts import Evidence, Verdict
@@ -65,7 +66,7 @@ class VerificationsRequest(Request):
     verifications: Annotated[list[ReportedVerification], Field(min_length=1, max_length=MAX_REPORTS)]
 
 
-class RecordedDocument(BaseModel):
+class RecordedDocument(Answer):
     """How many verifications of a call were recorded by it, and how many were known already."""
 
     recorded: int
@@ -97,16 +98,19 @@ class VerificationsQuery(PageQuery):
         )
 
 
-class VerificationDocument(BaseModel):
-    """What a node said of one of its files. latest: nothing that was checked later is known of this node and file."""
+class VerificationDocument(Answer):
+    """What a node said of one of its files. latest: nothing that was checked later is known of this node and file.
+
+    reported_by: Keystone's id of the user who reported it; null where nobody was authenticated.
+    """
 
     id: UUID
     node: str
     file: str
     image_id: UUID | None
     cache_name: str | None
-    verdict: Verdict
-    evidence: Evidence | None
+    verdict: Annotated[Verdict | str, Field(description="Further ones may come.")]
+    evidence: Annotated[Evidence | str | None, Field(description="Further ones may come.")]
     algorithm: str | None
     differs: list[tuple[int, int]]
     size: int | None
@@ -114,6 +118,7 @@ class VerificationDocument(BaseModel):
     checked_at: datetime
     received_at: datetime
     latest: bool
+    reported_by: str | None
 
     @classmethod
     def of(cls, record: VerificationRecord) -> VerificationDocument:
@@ -134,10 +139,11 @@ class VerificationDocument(BaseModel):
             checked_at=report.checked_at,
             received_at=record.received_at,
             latest=record.is_latest,
+            reported_by=record.reported_by,
         )
 
 
-class VerificationList(BaseModel):
+class VerificationList(Answer):
     """A page of verifications, those received last coming first; `links.next` is there while there may be more."""
 
     verifications: list[VerificationDocument]

@@ -8,6 +8,7 @@ from flask import jsonify
 from flask_openapi3.blueprint import APIBlueprint
 from werkzeug import Response
 
+from api.authorization import caller, seen_by
 from api.pagination import page_links
 from api.problems import ANY_ERROR, ProblemError
 from api.service import ApiService
@@ -34,7 +35,9 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
     )
     def record_verifications(body: VerificationsRequest) -> Response:
         reports = [reported.as_report() for reported in body.verifications]
-        recorded = service.database.transaction(lambda session: verifications.record(session, body.node, reports))
+        recorded = service.database.transaction(
+            lambda session: verifications.record(session, body.node, reports, caller().user_id)
+        )
         document = RecordedDocument(recorded=recorded, known=len(reports) - recorded)
         response = jsonify(document.model_dump(mode="json"))
         response.status_code = HTTPStatus.CREATED
@@ -52,7 +55,7 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
         wanted = query.as_filter()
         try:
             records = service.database.transaction(
-                lambda session: verifications.list_page(session, wanted, limit, marker)
+                lambda session: verifications.list_page(session, seen_by(nodes=True), wanted, limit, marker)
             )
         except verifications.UnknownMarker:
             raise ProblemError(

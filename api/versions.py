@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from http import HTTPStatus
 
 from flask import jsonify, make_response, redirect, request
 from flask_openapi3.blueprint import APIBlueprint
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.registry import REGISTRY, Collector
-from sqlalchemy.orm import Session
+from prometheus_client.registry import REGISTRY
 from werkzeug import Response
 
-from api.duty_metrics import DutyCollector
+from api.health import OK, HealthDocument, HealthQuery, check_health, check_liveness
+from api.overview_metrics import OverviewCollector
 from api.problems import ANY_ERROR
-from api.schemas import HealthDocument, VersionDocument, VersionsDocument
+from api.schemas import VersionDocument, VersionsDocument
 from api.service import ApiService
 from manifest_service import __version__
-from manifest_service.manifests import history, queries, schema
-from manifest_service.manifests.database import Database, DatabaseAway, database_now
-from manifest_service.manifests.states import EventKind
-from manifest_service.processing import queue
 
 
 def make_blueprint(service: ApiService) -> APIBlueprint:
     """The resources that say how the service is."""
     blueprint = APIBlueprint("versions", __name__, abp_responses=ANY_ERROR)
     registry = CollectorRegistry()
-    registry.register(DatabaseCollector(service.database))
-    registry.register(DutyCollector(service.database))
+    registry.register(OverviewCollector(service.database))
 
     @blueprint.get("/", responses={HTTPStatus.OK: VersionsDocument}, summary="The versions of the API")
     def show_versions() -> Response:
@@ -48,11 +40,13 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
         "/healthcheck",
         responses={HTTPStatus.OK: HealthDocument, HTTPStatus.SERVICE_UNAVAILABLE: HealthDocument},
         summary="Whether the service can answer",
-        description="Looks at the database and the queue. The broker is the listeners' business and not looked at.",
+        description="503 where this process cannot answer. What else is wrong with the service, its listeners and"
+        " workers among it, is told in `problems`, and is no reason to ask another API. The broker is as the listeners"
+        " see it. `live=true` asks only whether the process answers.",
     )
-    def show_health() -> Response:
-        document = check_health(service.database)
-        status = HTTPStatus.OK if document.status == "ok" else HTTPStatus.SERVICE_UNAVAILABLE
+    def show_health(query: HealthQuery) -> Response:
+        document = check_liveness() if query.live else check_health(service.database, service.expected)
+        status = HTTPStatus.OK if document.status == OK else HTTPStatus.SERVICE_UNAVAILABLE
         response = jsonify(document.model_dump(mode="json"))
         response.status_code = status
         return response
@@ -64,52 +58,3 @@ def make_blueprint(service: ApiService) -> APIBlueprint:
         return response
 
     return blueprint
-
-
-def check_health(database: Database) -> HealthDocument:
-    """Ask the database for its schema, and for the queue's length and age."""
-    try:
-        if schema.current_version(database) != schema.newest_version():
-            return HealthDocument(
-                status="unhealthy", database="schema-not-current", queue_length=None, oldest_entry_age=None
-            )
-        length, age = _queue_figures(database)
-    except Exception as error:
-        # Whatever keeps the database from answering is what this call is asked for.
-        name = "away" if isinstance(error, DatabaseAway) else type(error).__name__
-        return HealthDocument(status="unhealthy", database=name, queue_length=None, oldest_entry_age=None)
-    return HealthDocument(status="ok", database="ok", queue_length=length, oldest_entry_age=age)
-
-
-class DatabaseCollector(Collector):
-    """Reads the figures that the database holds when they are scraped."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def collect(self) -> Iterator[Metric]:
-        """The queue's length and the age of its oldest entry, and findings; nothing while the database is away."""
-        try:
-            length, age = _queue_figures(self._database)
-            violations = self._database.transaction(
-                lambda session: history.count(session, EventKind.IMMUTABILITY_VIOLATION)
-            )
-        except DatabaseAway:
-            return
-        yield GaugeMetricFamily("manifest_service_queue_length", "Manifests that are pending or computing.", length)
-        yield GaugeMetricFamily(
-            "manifest_service_queue_oldest_age_seconds", "Time since the oldest entry came in.", age or 0.0
-        )
-        yield CounterMetricFamily(
-            "manifest_service_immutability_violations",
-            "Images whose bytes, size or checksum were found to have changed under the same id, each time it was.",
-            violations,
-        )
-
-
-def _queue_figures(database: Database) -> tuple[int, float | None]:
-    def read(session: Session) -> tuple[int, datetime | None, datetime]:
-        return queue.length(session), queries.oldest_waiting(session), database_now(session)
-
-    length, oldest, now = database.transaction(read)
-    return length, None if oldest is None else max(0.0, (now - oldest.astimezone(UTC)).total_seconds())

@@ -7,7 +7,6 @@ glance-api.conf can be read unchanged beside our own file.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,13 @@ from oslo_db import options as db_options
 from oslo_log import log
 
 from manifest_service.disks.limits import DEFAULT_LIMITS
-from manifest_service.duty_options import RECONCILE_OPTS, SCRUB_OPTS
 from manifest_service.errors import UsageError
-from manifest_service.store_options import GLANCE_OPTS, STORE_LIMITS_OPTS, list_keystone_options
+from manifest_service.options.api import API_OPTS
+from manifest_service.options.duties import RECONCILE_OPTS, SCRUB_OPTS
+from manifest_service.options.metrics import METRICS_LISTEN_OPT
+from manifest_service.options.processes import LISTENER_PROCESSES_OPTS, SHUTDOWN_OPTS, WORKER_PROCESSES_OPTS
+from manifest_service.options.stores import GLANCE_OPTS, STORE_LIMITS_OPTS, list_keystone_options
+from manifest_service.state_folder import SYSTEM_WIDE, state_folder
 
 PROJECT = "manifest-service"
 
@@ -36,21 +39,17 @@ QUIET = [
     "swiftclient=CRITICAL",
     "keystoneauth=WARN",
     "urllib3=WARN",
+    "waitress.queue=ERROR",  # a line for each request that waits
 ]
-
-
-def default_state_path() -> str:
-    """Where the embedded default keeps its database and images: the user's own state folder (XDG base directories)."""
-    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return str(Path(home) / PROJECT)
 
 
 DEFAULT_OPTS = [
     cfg.StrOpt(
         "state_path",
-        default=default_state_path(),
-        sample_default="/var/lib/manifest-service",
-        help="Folder of the embedded default: the SQLite database, and the file store where none is configured.",
+        default=str(state_folder()),
+        sample_default=SYSTEM_WIDE,
+        help="Folder of the embedded default: the SQLite database, and the file store where none is configured. Unless"
+        " it is said, what systemd's StateDirectory= names, else manifest-service in the user's state folder.",
     ),
     cfg.StrOpt(
         "scratch_path",
@@ -58,6 +57,7 @@ DEFAULT_OPTS = [
         " only in order while the image needs another one; by default `scratch` in state_path. A converted disk takes"
         " as much room as it has data, a source as it has bytes; both are gone at the end of the computation.",
     ),
+    *SHUTDOWN_OPTS,
     cfg.DictOpt(
         "enabled_backends",
         default={},
@@ -67,6 +67,8 @@ DEFAULT_OPTS = [
 ]
 
 LISTENER_OPTS = [
+    METRICS_LISTEN_OPT,
+    *LISTENER_PROCESSES_OPTS,
     cfg.ListOpt("topics", default=["notifications"], help="Notification topics that Glance publishes to."),
     cfg.StrOpt(
         "pool",
@@ -93,6 +95,8 @@ LISTENER_OPTS = [
 ]
 
 WORKER_OPTS = [
+    METRICS_LISTEN_OPT,
+    *WORKER_PROCESSES_OPTS,
     cfg.IntOpt(
         "concurrency",
         default=1,
@@ -105,8 +109,9 @@ WORKER_OPTS = [
         min=0,
         max=64,
         help="How many of them leave large images (2 GiB and more) to others, so that a small one need not wait for a"
-        " large one to end. Unset means one where concurrency is 2 or more, else none; some worker must take large"
-        " ones. Of several processes with one worker each, set it to 1 for one.",
+        " large one to end. Unset means one of each process where concurrency is 2 or more, else one of all where"
+        " processes is; some worker must take large ones. Of several commands with one worker each, set it to 1 for"
+        " one.",
     ),
     cfg.FloatOpt(
         "poll_interval",
@@ -138,27 +143,6 @@ WORKER_OPTS = [
         max=3600.0,
         help="Seconds before the second attempt; doubled for each further one, one hour at most.",
     ),
-]
-
-API_OPTS = [
-    cfg.StrOpt("listen", default="127.0.0.1:9494", help="HOST:PORT. Port 0 takes a free one and says which."),
-    cfg.StrOpt("auth_strategy", default="noauth", choices=["noauth"], help="How callers are authenticated."),
-    cfg.BoolOpt(
-        "listen_without_auth",
-        default=False,
-        help="Allow `noauth` on an address that is not loopback. Everybody who reaches it can read every manifest and"
-        " ask for computations.",
-    ),
-    cfg.IntOpt("threads", default=8, min=1, max=256, help="Requests that one API process answers at a time."),
-    cfg.IntOpt("connections", default=500, min=1, max=10000, help="Connections that one API process keeps open."),
-    cfg.IntOpt(
-        "max_body",
-        default=262144,
-        min=1024,
-        max=67108864,
-        help="Bytes of a request's body. The default holds a lookup of 1,000 digests with room to spare.",
-    ),
-    cfg.IntOpt("page_limit", default=1000, min=1, max=10000, help="Manifests on one page, and keys in one lookup."),
 ]
 
 DIGESTS_OPTS = [

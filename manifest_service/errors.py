@@ -54,6 +54,12 @@ class OutputCode(StrEnum):
     DIGEST_MISMATCH = "digest-mismatch"
 
 
+class ProcessCode(StrEnum):
+    """Why a command was ended though nothing was wrong with what it was given."""
+
+    OUT_OF_MEMORY = "out-of-memory"
+
+
 class DownloadCode(StrEnum):
     """Why an image could not be had from Glance."""
 
@@ -64,6 +70,7 @@ class DownloadCode(StrEnum):
     BAD_ANSWER = "bad-answer"
     DOWNLOAD_BROKEN = "download-broken"
     NO_MANIFEST = "no-manifest"
+    NOT_VERIFIED = "not-verified"
     SOURCE_MISMATCH = "source-mismatch"
 
 
@@ -82,6 +89,16 @@ class StatementCode(StrEnum):
     NOT_VERIFIED = "not-verified"
     NO_STATEMENT = "no-statement"
     MANIFEST_TAMPERED = "manifest-tampered"
+
+
+class AccessCode(StrEnum):
+    """Why a command was not let in."""
+
+    NOT_AUTHENTICATED = "not-authenticated"
+    NOT_ALLOWED = "not-allowed"
+    BAD_CLOUD = "bad-cloud"
+    BAD_CERTIFICATE = "bad-certificate"
+    KEYSTONE_AWAY = "keystone-away"
 
 
 class BundleCode(StrEnum):
@@ -132,7 +149,9 @@ NEXT_STEPS: dict[str, str] = {
     FailureCode.GLANCE_FORBIDDEN: (
         "Give the user of the [glance] options the role `service` (or `admin`) in a project; then compute again."
     ),
-    FailureCode.QEMU_IMG_MISSING: "Install qemu-img (Debian package qemu-utils) where the workers run.",
+    FailureCode.QEMU_IMG_MISSING: (
+        "Install qemu-img (Debian package qemu-utils) where the workers run, and let them start it; then compute again."
+    ),
     FailureCode.CONVERSION_LIMIT: (
         "Raise [limits] conversion_memory, conversion_time or scratch_size if the image is meant; then compute again."
     ),
@@ -145,6 +164,17 @@ NEXT_STEPS: dict[str, str] = {
     KeyCode.BAD_KEY: "Name a file with an Ed25519 key in PEM; `manifest-service keys generate FILE` makes one.",
     KeyCode.KEY_EXISTS: "Name another file: a key that statements were signed with is never replaced.",
     KeyCode.NO_KEY: "Name the key in [attestations] signing_key; `manifest-service keys generate FILE` makes one.",
+    AccessCode.NOT_AUTHENTICATED: (
+        "Name a cloud of clouds.yaml by --os-cloud, or put a token that is still valid into OS_TOKEN; `openstack"
+        " --os-cloud NAME token issue` shows whether Keystone accepts it."
+    ),
+    AccessCode.NOT_ALLOWED: (
+        "Have an operator give its user the role that this needs: `service` for a compute node; docs/authentication.md"
+        " says which role may what."
+    ),
+    AccessCode.BAD_CLOUD: "`openstack --os-cloud NAME token issue` reads the same files: try it with that.",
+    AccessCode.BAD_CERTIFICATE: "Name the certificate of the authority that signed it by --cacert, or OS_CACERT.",
+    AccessCode.KEYSTONE_AWAY: "Check that Keystone answers at the auth_url, from this machine.",
     BundleCode.BAD_EXPORT: "docs/export.md says which formats and filters there are.",
     BundleCode.EXPORT_BROKEN: "Export again; the API's log says what went wrong.",
     BundleCode.BAD_BUNDLE: "Name a file of `manifest-service export`, or - for standard input.",
@@ -177,6 +207,10 @@ DOWNLOAD_STEPS: dict[DownloadCode, str] = {
         "Look at Glance's log. Where it breaks off at the same byte each time, the image in the store ends there."
     ),
     DownloadCode.NO_MANIFEST: "Wait for the manifest, or leave out --url: Glance's checksums are verified anyway.",
+    DownloadCode.NOT_VERIFIED: (
+        "Nothing was written. Check that the key is the one that the operator's workers sign with: `manifest-service"
+        " keys show`. If it is, somebody has put another manifest in its place."
+    ),
     DownloadCode.SOURCE_MISMATCH: (
         "Nothing was written. Fetch it again; if that fails too, treat the image as damaged or replaced in its store,"
         " and compare it with its origin before anyone boots it."

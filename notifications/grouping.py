@@ -43,6 +43,8 @@ class GroupWriter:
                 with self._guard:
                     group, self._gathered = self._gathered, []
                 self._write(group)
+        if not mine.is_over:  # Whoever had it in his group was ended in the middle: it is not written.
+            raise DatabaseAway("the thread that was to write it has ended")
         if mine.error is not None:
             raise mine.error
 

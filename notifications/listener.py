@@ -9,10 +9,12 @@ import oslo_messaging
 from oslo_config import cfg
 from oslo_log import log
 from oslo_messaging import opts as messaging_options
+from oslo_messaging._drivers import amqp as rabbit_messages
 
 from manifest_service.config import is_configured
 from manifest_service.errors import UsageError
 from manifest_service.manifests.database import Database
+from notifications.broker import addresses_of, answers
 from notifications.endpoint import ImageEndpoint
 
 LOG = log.getLogger(__name__)
@@ -22,6 +24,12 @@ PATIENCE = 5.0
 
 EMBEDDED_TRANSPORT = "fake://"
 """oslo.messaging's transport between the threads of one process."""
+
+
+# Of the last messages, oslo.messaging drops those that come again because their acknowledgement was lost, and does not
+# acknowledge them: they would stay at this listener, within its prefetch, for RabbitMQ's consumer_timeout of half an
+# hour. To us a repeat is nothing new and ends as any other message does. There is no option for it.
+rabbit_messages._MsgIdCache.DUP_MSG_CHECK_SIZE = 0
 
 
 class Listener:
@@ -48,12 +56,17 @@ class Listener:
         )
         self._topics = ", ".join(conf.listener.topics)
         self._listening = threading.Event()
+        self._addresses = addresses_of(conf) if is_transport_configured(conf) else []
 
     def start(self) -> None:
         """Begin to listen. A broker that does not answer soon is waited for while others go on."""
         threading.Thread(target=self._listen, name="listener", daemon=True).start()
         if not self._listening.wait(PATIENCE):
             LOG.warning("the broker does not answer yet; it is asked again and again")
+
+    def look(self) -> dict[str, object]:
+        """How it is: whether it listens, and whether a broker answers at its port."""
+        return {"listening": self._listening.is_set(), "broker": "ok" if answers(self._addresses) else "away"}
 
     def stop(self) -> None:
         """Take no more messages, finish those under way, and close."""

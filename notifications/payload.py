@@ -56,21 +56,23 @@ class ImagePayload(BaseModel):
     deleted_at: Annotated[str, Field(max_length=40)] | None = None
 
 
-def read_payload(payload: object, sent_at: datetime, *, is_deletion: bool) -> ImageObservation:
+def read_payload(
+    payload: object, sent_at: datetime, *, is_deletion: bool, request_id: str | None = None
+) -> ImageObservation:
     """Turn a notification's payload into what it says of the image.
 
-    sent_at: when the message was made, aware. is_deletion: whether the event is image.delete.
-    Raises MalformedPayload.
+    sent_at: when the message was made, aware. is_deletion: whether the event is image.delete. request_id: that the
+    message belongs to. Raises MalformedPayload.
     """
     if not isinstance(payload, Mapping):
         raise MalformedPayload(f"the payload is a {type(payload).__name__}, a JSON object was expected")
     try:
         image = ImagePayload.model_validate(dict(payload))
     except ValidationError as error:
-        raise MalformedPayload(_explain(error)) from None
+        raise MalformedPayload(explain(error)) from None
     deleted = image.deleted or is_deletion
     return ImageObservation(
-        image_id=_canonical_id(image.id),
+        image_id=canonical_id(image.id, "id"),
         status=image.status,
         updated_at=read_time(image.updated_at),
         observed_at=sent_at,
@@ -83,6 +85,7 @@ def read_payload(payload: object, sent_at: datetime, *, is_deletion: bool) -> Im
         checksums={} if image.checksum is None else {"md5": image.checksum},
         deleted=deleted,
         deleted_at=read_time(image.deleted_at) if deleted and image.deleted_at else None,
+        request_id=request_id,
     )
 
 
@@ -95,17 +98,18 @@ def read_time(text: str) -> datetime:
         raise MalformedPayload("a time is not in ISO 8601 form") from None
 
 
-def _canonical_id(text: str) -> str:
+def canonical_id(text: str, field: str) -> str:
+    """An image's id in the form in which it is kept. field: its name, for the message. Raises MalformedPayload."""
     try:
         canonical = str(UUID(text))
     except ValueError:
-        raise MalformedPayload("id: not a UUID") from None
+        raise MalformedPayload(f"{field}: not a UUID") from None
     if canonical != text.lower():
-        raise MalformedPayload("id: not a UUID in Glance's form, 8-4-4-4-12 digits")
+        raise MalformedPayload(f"{field}: not a UUID in Glance's form, 8-4-4-4-12 digits")
     return canonical
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
     """Where and what pydantic found wrong, without the input, which anybody may have written."""
     first: dict[str, Any] = dict(error.errors(include_input=False, include_url=False, include_context=False)[0])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

@@ -5,12 +5,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import func, select
 
 from manifest_service.attestations.keys import PrivateKey
 from manifest_service.manifests import history as history_of
 from manifest_service.manifests import intake, queries
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.values import ComputedManifest, ImageObservation, ManifestRecord, Task
+from manifest_service.manifests.visibility import EVERYTHING
+from manifest_service.manifests.work_models import QueueEntry
 from manifest_service.processing import queue
 
 IMAGE_ID = "245a8fa1-0861-4783-9ffc-4e4b20f3fe80"
@@ -83,10 +86,16 @@ def new_key() -> PrivateKey:
 
 def current(database: Database, image_id: str = IMAGE_ID) -> ManifestRecord | None:
     """The manifest that is served for an image."""
-    return database.transaction(lambda session: queries.get_current(session, image_id))
+    return database.transaction(lambda session: queries.get_current(session, EVERYTHING, image_id))
 
 
 def history(database: Database, image_id: str = IMAGE_ID) -> list[str]:
     """The kinds of an image's events, oldest first."""
-    events = database.transaction(lambda session: history_of.list_history(session, image_id, 100))
+    events = database.transaction(lambda session: history_of.list_history(session, EVERYTHING, image_id, 100))
     return [event.kind for event in events]
+
+
+def queued(database: Database) -> int:
+    """Entries in the queue, those being computed included."""
+    count = select(func.count()).select_from(QueueEntry)
+    return database.transaction(lambda session: session.scalar(count) or 0)

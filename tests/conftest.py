@@ -6,6 +6,7 @@ for one test. A test may kill a server: the next one that asks for it finds it s
 """
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from oslo_context import context
 
 from api.app import create_app
 from api.server import ApiServer
@@ -24,6 +26,7 @@ from manifest_service.manifests.database import Database
 from tests.api.client import Client
 from tests.servers import programs
 from tests.servers.glance import Glance
+from tests.servers.keystone import Keystone
 from tests.servers.mariadb import MariaDB
 from tests.servers.nova import NovaNode
 from tests.servers.postgresql import PostgreSQL
@@ -42,7 +45,18 @@ _SERVER_FIXTURES = {
     "nova_node",
     "chromium",
     "swift_server",
+    "keystone_server",
 }
+
+
+def pytest_configure() -> None:
+    """Let those that we start be interrupted: a shell has these signals ignored in the background, which is inherited.
+
+    What is caught here has its default in a program that is started.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,6 +68,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _SERVER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.servers)
     items.sort(key=lambda item: [item.get_closest_marker(name) is not None for name in ("servers", "slow")])
+
+
+@pytest.fixture(autouse=True)
+def _requests_end() -> Iterator[None]:
+    """Fail a test that leaves a request open in this thread: the lines that later tests log would carry its id."""
+    yield
+    left = context.get_current()
+    context._request_store.context = None
+    assert left is None, f"{left.request_id} has not ended: read its answer to the end (buffered=True) or close it"
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +104,12 @@ def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB
 def glance_server(rabbitmq_server: RabbitMQ, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
     transport_url = rabbitmq_server.transport_url_of(rabbitmq_server.create_virtual_host())
     with Glance(tmp_path_factory.mktemp("glance"), transport_url) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def keystone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
+    with Keystone(tmp_path_factory.mktemp("keystone")) as server:
         yield server
 
 
@@ -122,6 +151,13 @@ def swift(swift_server: Swift) -> Swift:
     """Swift, which also speaks S3, running, shared."""
     swift_server.start()
     return swift_server
+
+
+@pytest.fixture
+def keystone(keystone_server: Keystone) -> Keystone:
+    """Keystone with users of every role, running, shared."""
+    keystone_server.start()
+    return keystone_server
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("disks", "digests", "images", "manifests", "processing", "attestations", "node")
+ROOMS = ("disks", "digests", "images", "manifests", "processing", "attestations", "node", "options")
 LONGEST_MODULE = 320
 
 # What a room may import of ours, beside itself, `errors` and `config`. `commands` wires everything and is not listed.
@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "manifest_service.digests": {"manifest_service.disks"},
     "manifest_service.images": {"manifest_service.disks"},
     "manifest_service.attestations": set(),
+    "manifest_service.options": set(),
     "manifest_service.node": {
         "manifest_service.disks",
         "manifest_service.digests",
@@ -76,6 +77,12 @@ def test_imports_go_one_way(room: str) -> None:
     }
 
     assert not strangers
+
+
+def test_every_room_is_among_those_that_are_held_to_this() -> None:
+    folders = {path.parent.name for path in (ROOT / "manifest_service").glob("*/__init__.py")}
+
+    assert folders == {*ROOMS, "commands"}
 
 
 @pytest.mark.parametrize("room", sorted(LIGHT))

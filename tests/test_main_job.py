@@ -61,6 +61,8 @@ def cloud(
     glance = glance_factory(amqp_durable_queues=True)
     url = postgresql.create_database()
     settings: Settings = {
+        # Who stops a worker here wants to see it give back what it was at.
+        "DEFAULT": {"graceful_shutdown_timeout": "0"},
         "database": {"connection": url},
         "worker": {"lease": "3", "poll_interval": "0.1", "retry_delay": "0.5"},
         "listener": {"requeue_delay": "0.5"},

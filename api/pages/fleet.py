@@ -11,6 +11,7 @@ from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
+from api.authorization import seen_by
 from api.pages import searching
 from api.pages.rendering import page
 from api.problems import ProblemError
@@ -55,12 +56,12 @@ def add_to(blueprint: Blueprint, service: ApiService) -> None:
     @blueprint.get("/fleet/files")
     def list_files() -> ResponseReturnValue:
         wanted = _filter_of(request.args)
-        marker = request.args.get("marker")
+        marker = _report_id_of(request.args.get("marker"))
 
         def read(session: Session) -> tuple[list[VerificationRecord], Mapping[str, str | None]]:
             if wanted == FileFilter():
                 return [], {}
-            found = fleet.list_files(session, wanted, FILES + 1, marker)
+            found = fleet.list_files(session, seen_by(nodes=True), wanted, FILES + 1, marker)
             return found, _names_of(session, found)
 
         try:
@@ -86,10 +87,10 @@ def _read_fleet(session: Session, after: NodeMarker | None) -> FleetPage:
     alarms = {}
     if after is None:
         alarms = {
-            verdict: fleet.list_files(session, FileFilter(verdict=verdict), FIRST_FILES + 1, None)
+            verdict: fleet.list_files(session, seen_by(nodes=True), FileFilter(verdict=verdict), FIRST_FILES + 1, None)
             for verdict in ALARMING
         }
-    nodes = fleet.list_nodes(session, NODES + 1, after)
+    nodes = fleet.list_nodes(session, seen_by(nodes=True), NODES + 1, after)
     following = None
     if len(nodes) > NODES:
         last = fleet.marker_of(nodes[NODES - 1])
@@ -104,7 +105,7 @@ def _read_fleet(session: Session, after: NodeMarker | None) -> FleetPage:
 
 def _names_of(session: Session, files: list[VerificationRecord]) -> dict[str, str | None]:
     image_ids = {record.report.image_id for record in files if record.report.image_id is not None}
-    records = queries.find_by_image_ids(session, sorted(image_ids))
+    records = queries.find_by_image_ids(session, seen_by(), sorted(image_ids))
     return {record.image_id: record.name for record in records}
 
 
@@ -116,6 +117,16 @@ def _marker_of(text: str) -> NodeMarker | None:
     if alarm not in ("", *ALARMING) or not _NODE.fullmatch(node):
         raise ProblemError(HTTPStatus.NOT_FOUND, "unknown-marker", "no part of the nodes begins from there")
     return NodeMarker(node, Verdict(alarm) if alarm else None)
+
+
+def _report_id_of(text: str | None) -> str | None:
+    """Where a page of files begins. Raises ProblemError for what is no report's id."""
+    if text is None:
+        return None
+    report_id = searching.image_id_of(text)  # which has the same form
+    if report_id is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, "unknown-marker", "no part of the files begins from there")
+    return report_id
 
 
 def _filter_of(asked: dict[str, str]) -> FileFilter:

@@ -11,6 +11,7 @@ from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
+from api.authorization import seen_by
 from api.pages import searching
 from api.pages.rendering import page
 from api.problems import ProblemError
@@ -110,10 +111,11 @@ def add_to(blueprint: Blueprint, service: ApiService) -> None:
 
 def _recent_violations(session: Session) -> list[tuple[HistoryEvent, str | None]]:
     """The latest events of images whose bytes changed under the same id, each with the name of its image."""
-    events = history.list_events(session, EventFilter(kind=EventKind.IMMUTABILITY_VIOLATION), VIOLATIONS)
+    events = history.list_events(session, seen_by(), EventFilter(kind=EventKind.IMMUTABILITY_VIOLATION), VIOLATIONS)
     since = database_now(session) - RECENT
     recent = [event for event in events if event.at >= since]
-    images = queries.find_by_image_ids(session, [event.image_id for event in recent if event.image_id is not None])
+    image_ids = [event.image_id for event in recent if event.image_id is not None]
+    images = queries.find_by_image_ids(session, seen_by(), image_ids)
     names = {record.image_id: record.name for record in images}
     return [(event, names.get(event.image_id or "")) for event in recent]
 
@@ -131,11 +133,11 @@ def _read_page(
 ) -> ImagesPage:
     """Read a part of the list, and whether there is more on either side. Raises UnknownMarker."""
     if newer is not None:
-        found = queries.list_current(session, wanted, limit + 1, newer, _OLDEST_FIRST)
+        found = queries.list_current(session, seen_by(), wanted, limit + 1, newer, _OLDEST_FIRST)
         records = found[:limit][::-1]
         has_newer, has_older = len(found) > limit, True
     else:
-        found = queries.list_current(session, wanted, limit + 1, older)
+        found = queries.list_current(session, seen_by(), wanted, limit + 1, older)
         records = found[:limit]
         has_newer, has_older = older is not None, len(found) > limit
     return ImagesPage(
@@ -147,13 +149,14 @@ def _read_page(
 
 def _read_details(session: Session, image_id: str) -> ImageDetails:
     violations = EventFilter(kind=EventKind.IMMUTABILITY_VIOLATION, image_id=image_id)
+    visible = seen_by(nodes=True)
     return ImageDetails(
-        record=queries.get_current(session, image_id),
-        is_deleted=queries.image_is_deleted(session, image_id),
-        events=history.list_history(session, image_id, HISTORY + 1),
-        violations=history.list_events(session, violations, VIOLATIONS),
-        counts=fleet.count_verdicts(session, image_id),
-        files=fleet.list_worst(session, image_id, FILES),
+        record=queries.get_current(session, visible, image_id),
+        is_deleted=queries.image_is_deleted(session, visible, image_id),
+        events=history.list_history(session, visible, image_id, HISTORY + 1),
+        violations=history.list_events(session, visible, violations, VIOLATIONS),
+        counts=fleet.count_verdicts(session, visible, image_id),
+        files=fleet.list_worst(session, visible, image_id, FILES),
     )
 
 

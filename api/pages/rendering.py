@@ -5,11 +5,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, make_response, render_template, request
+from flask import Blueprint, Response, g, make_response, render_template, request
 
 from api import problems
+from api.authorization import seen_by
 from api.pages import words
 from api.service import ApiService
+from manifest_service import shown
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; worker-src 'self'; img-src 'self';"
@@ -18,13 +20,13 @@ POLICY = (
 """Nothing inline, nothing from elsewhere. A worker obeys the policy of its own script, so these have it too."""
 
 _WORDS = (
-    words.visible,
+    shown.visible,
     words.title,
     words.isolated,
     words.sentence,
     words.advice,
     words.leading,
-    words.size,
+    shown.size,
     words.exact,
     words.moment,
     words.share,
@@ -35,7 +37,7 @@ def set_up(blueprint: Blueprint, service: ApiService) -> None:
     """Give the blueprint what all its pages share."""
     for word in _WORDS:
         blueprint.add_app_template_filter(word)
-    blueprint.app_context_processor(lambda: {"default_algorithm": service.default_algorithm})
+    blueprint.app_context_processor(lambda: {"default_algorithm": service.default_algorithm, "sees_nodes": _sees_nodes})
     blueprint.after_request(_add_policy)
     blueprint.after_app_request(_problem_as_page)
 
@@ -45,6 +47,11 @@ def page(template: str, status: HTTPStatus = HTTPStatus.OK, /, **values: Any) ->
     response = make_response(render_template(template, **values), status)
     response.headers["Cache-Control"] = "no-store" if status != HTTPStatus.OK else "no-cache"
     return response
+
+
+def _sees_nodes() -> bool:
+    """Whether what nodes reported may be shown; not where a request was refused before that was known."""
+    return "enforcer" in g and seen_by(nodes=True).nodes
 
 
 def _add_policy(response: Response) -> Response:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from api.authorization import seen_by
 from api.schemas import storable
 from manifest_service.manifests import names, queries
 from manifest_service.manifests.values import ManifestRecord
@@ -54,7 +55,7 @@ def search(session: Session, text: str) -> SearchResult:
         return SearchResult([], hint=f"It is longer than any name or digest: {len(text):,} characters.")
     found = next((records for records in _by_key(session, _key_in(text)) if records), None)
     if found is None and len(text) <= names.LONGEST:
-        found = names.find_by_name(session, text, MOST_FOUND + 1)
+        found = names.find_by_name(session, seen_by(), text, MOST_FOUND + 1)
     if not found:
         return SearchResult([], hint=_hint(_key_in(text)))
     return SearchResult(found[:MOST_FOUND], is_cut=len(found) > MOST_FOUND)
@@ -75,13 +76,13 @@ def _by_key(session: Session, key: str) -> Iterator[list[ManifestRecord]]:
     """What each kind of key finds that this may be."""
     image_id = image_id_of(key)
     if image_id is not None:
-        yield queries.find_by_image_ids(session, [image_id])
+        yield queries.find_by_image_ids(session, seen_by(), [image_id])
     if (cache_name := _CACHE_NAME.fullmatch(key)) is not None:
-        yield queries.find_by_cache_names(session, [cache_name[1]])
+        yield queries.find_by_cache_names(session, seen_by(), [cache_name[1]])
     if (digest := _DIGEST.fullmatch(key)) is not None:
         algorithms = (digest[1],) if digest[1] else _BY_LENGTH.get(len(digest[2]), ())
         pairs = [(algorithm, digest[2]) for algorithm in algorithms]
-        yield queries.find_by_digests(session, pairs, MOST_FOUND + 1)
+        yield queries.find_by_digests(session, seen_by(), pairs, MOST_FOUND + 1)
 
 
 def _hint(key: str) -> str:

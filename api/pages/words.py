@@ -8,13 +8,9 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
+from manifest_service.shown import visible
+
 _COMMAND = re.compile(r"`([^`]+)`")
-_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-
-
-def visible(text: str) -> str:
-    r"""A text with nothing in it that cannot be seen: marks that turn or hide text show as escapes, `\u202e`."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def title(name: str | None) -> str:
@@ -43,16 +39,6 @@ def advice(text: str) -> Markup:
 def leading(digests: Mapping[str, str], algorithm: str) -> dict[str, str]:
     """Digests with the one of this algorithm before the others."""
     return dict(sorted(digests.items(), key=lambda pair: (pair[0] != algorithm, pair[0])))
-
-
-def size(count: int) -> str:
-    """Bytes as people say them: `2.5 GiB`, and all of them below 1 KiB."""
-    value, unit = float(count), "bytes"
-    for larger in _UNITS:
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
 
 
 def exact(count: int) -> str:

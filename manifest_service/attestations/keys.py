@@ -108,7 +108,7 @@ def generate_private_key(path: Path) -> PrivateKey:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     # Whole or not at all: a key file that a crash cut short would keep every worker from starting.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
         try:
             _write_new(part, content)

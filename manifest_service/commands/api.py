@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 import click
 from oslo_config import cfg
 from oslo_log import log
+from oslo_service import systemd
 
 from api.app import create_app
 from api.server import ApiServer, parse_listen, require_safe_listen
-from manifest_service.commands.running import running, wait_for_signal
-from manifest_service.commands.wiring import config_option, load_config, open_database
+from manifest_service.commands.configuration import Configuration, reload_log_levels
+from manifest_service.commands.expecting import expectations
+from manifest_service.commands.running import Signals, running
+from manifest_service.commands.wiring import begin_to_log, config_option, open_database
 from manifest_service.manifests.database import Database
+from manifest_service.processing.presence import Presence
 
 LOG = log.getLogger(__name__)
 
@@ -26,10 +31,11 @@ class ServedApi:
         require_safe_listen(conf)
         host, port = parse_listen(conf.api.listen)
         self._server = ApiServer(
-            create_app(conf, database),
+            create_app(conf, database, expectations(conf)),
             host,
             port,
             threads=conf.api.threads,
+            backlog=conf.api.backlog,
             connection_limit=conf.api.connections,
         )
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self._server.port}"
@@ -39,6 +45,10 @@ class ServedApi:
         """Begin to answer."""
         self._thread.start()
         LOG.info("the API answers at %s", self.url)
+
+    def look(self) -> dict[str, object]:
+        """How it is: where it answers."""
+        return {"url": self.url}
 
     def stop(self) -> None:
         """Finish the requests under way, and close."""
@@ -50,6 +60,12 @@ class ServedApi:
 @config_option
 def command(config_files: Sequence[str]) -> None:
     """Serve the HTTP API. Run any number, on any number of hosts."""
-    conf = load_config(config_files)
-    with running([ServedApi(conf, open_database(conf))]):
-        wait_for_signal()
+    configuration = Configuration.read(config_files)
+    conf = configuration.conf
+    begin_to_log(conf)
+    database = open_database(conf, conf.api.statement_time)
+    served = ServedApi(conf, database)
+    signals = Signals(partial(reload_log_levels, configuration))
+    with running([served, Presence(database, "api", {"api": served.look})]):
+        systemd.notify_once()
+        signals.wait()

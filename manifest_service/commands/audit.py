@@ -17,6 +17,7 @@ from manifest_service.commands.trusted_keys import load_trusted_keys, trusted_ke
 from manifest_service.commands.wiring import config_option, load_config, needing_database, open_database
 from manifest_service.manifests import audit
 from manifest_service.manifests.audit import Finding, Kind
+from manifest_service.shown import counted
 
 AT_ONCE = 200
 """Manifests in memory at a time, and in one transaction."""
@@ -51,7 +52,7 @@ def command(config_files: Sequence[str], trusted_keys: Sequence[Path], as_json: 
                 break
             last = part.last
     told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "nothing found"
-    click.echo(f"{seen} manifests: {told}", err=True)
+    click.echo(f"{counted(seen, 'manifest')}: {told}", err=True)
     if any(not audit.may_be_innocent(kind, trusted) for kind in kinds):
         sys.exit(EXIT_TAMPERED)
     sys.exit(EXIT_UNSIGNED if kinds else 0)

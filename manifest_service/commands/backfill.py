@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 import click
 
 from manifest_service.commands.counting import counting
-from manifest_service.commands.duty_wiring import EXIT_INTERRUPTED, asking_glance, require_glance, run_now, stopping
+from manifest_service.commands.duty_wiring import (
+    EXIT_INTERRUPTED,
+    asking_glance,
+    make_sharing,
+    require_glance,
+    run_now,
+    stopping,
+)
 from manifest_service.commands.printing import printable
 from manifest_service.commands.wiring import config_option, load_config, needing_database, open_database
 from manifest_service.images.glance_list import Cursor, ListFilter
@@ -68,8 +75,11 @@ def command(
                     if stop.is_set():
                         break
             else:
+                sharing = make_sharing(conf, database, images)
                 work = Backfill(
-                    lambda kept: Walk(database, images, kept.wait, rate=images_a_second), wanted, resume=resume
+                    lambda kept: Walk(database, images, kept.wait, rate=images_a_second, sharing=sharing),
+                    wanted,
+                    resume=resume,
                 )
                 work.on_page = lambda part: advance(part.seen)
                 run_now(conf, database, work, stop)

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 import requests
 
-from manifest_service.errors import ManifestServiceError, UsageError
+from manifest_service.errors import AccessCode, ManifestServiceError, UsageError
 from manifest_service.images.stores import StoredImage
+from manifest_service.node.access import ANONYMOUS, Access
 
 TIMEOUT = 10.0
 """Seconds for one request; the API answers from an index."""
@@ -22,8 +23,10 @@ LONGEST_PAUSE = 1.0
 class ApiClient:
     """One API by its base URL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, access: Access = ANONYMOUS) -> None:
+        """access: as whom to ask."""
         self.url = url.rstrip("/")
+        self._access = access
 
     def require_answer(self) -> None:
         """Raise UsageError where no API answers."""
@@ -37,7 +40,13 @@ class ApiClient:
     def get_manifest(self, image_id: str) -> tuple[bool, dict[str, Any]]:
         """Whether an image's manifest is final, and the manifest."""
         response = self._request("GET", f"/v1/manifests/{image_id}")
-        return response.status_code != requests.codes.accepted, response.json()
+        try:
+            manifest = response.json()
+            if manifest["image_id"] == image_id:
+                return response.status_code != requests.codes.accepted, manifest
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise ManifestServiceError("bad-answer", f"{self.url} answered with something that is not the image's manifest")
 
     def wait_for_manifest(
         self, image_id: str, timeout: float, progress: Callable[[dict[str, Any]], None] | None = None
@@ -67,9 +76,18 @@ class ApiClient:
 
     def _request(self, method: str, path: str, json: object = None) -> requests.Response:
         try:
-            response = requests.request(method, self.url + path, json=json, timeout=TIMEOUT)
+            response = requests.request(
+                method,
+                self.url + path,
+                json=json,
+                headers=dict(self._access.headers()),
+                verify=self._access.verify,
+                timeout=TIMEOUT,
+            )
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
             raise UsageError("bad-url", "the URL of the API is none; http://HOST:PORT was expected") from None
+        except requests.exceptions.SSLError:
+            raise UsageError(AccessCode.BAD_CERTIFICATE, "the certificate of the API does not verify") from None
         except requests.RequestException as error:
             place = urlsplit(self.url)  # without the password that it may hold
             raise UsageError(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from manifest_service.commands.wiring import config_option, connect_database, load_config
+from manifest_service.commands.wiring import config_option, connect_database, load_config, needing_database
 from manifest_service.manifests import schema
 
 
@@ -20,9 +20,10 @@ def command() -> None:
 def upgrade(config_files: Sequence[str]) -> None:
     """Bring the schema to this version's; do it before the new version's processes start."""
     database = connect_database(load_config(config_files))
-    before = schema.current_version(database)
-    schema.upgrade(database)
-    click.echo(f"schema: {before or 'empty'} -> {schema.current_version(database)}")
+    with needing_database():
+        before = schema.current_version(database)
+        schema.upgrade(database)
+        click.echo(f"schema: {before or 'empty'} -> {schema.current_version(database)}")
 
 
 @command.command("version")
@@ -30,6 +31,7 @@ def upgrade(config_files: Sequence[str]) -> None:
 def version(config_files: Sequence[str]) -> None:
     """Say which schema the database has and which one this version needs; exit code 1 where they differ."""
     database = connect_database(load_config(config_files))
-    found, needed = schema.current_version(database), schema.newest_version()
+    with needing_database():
+        found, needed = schema.current_version(database), schema.newest_version()
     click.echo(f"found: {found or 'empty'}\nneeded: {needed}")
     raise SystemExit(0 if found == needed else 1)

@@ -128,7 +128,7 @@ def _configure(folder: Path) -> cfg.ConfigOpts:
         ("worker", "poll_interval", 0.05),
     ]
     conf = config.load([str(empty)], overrides)
-    quiet = ["manifest_service=WARN", "notifications=WARN", "glance_store=WARN"]
+    quiet = ["manifest_service=WARN", "notifications=WARN", "api=WARN", "glance_store=WARN"]
     conf.set_override("default_log_levels", [*conf.default_log_levels, *quiet])
     begin_to_log(conf)
     return conf

@@ -133,12 +133,12 @@ def print_result(result: FileResult, *, as_json: bool, label_algorithm: bool) ->
         return
     name = printable(result.file)
     if result.error is not None:
-        click.echo(f"{name}: {result.status}: {result.error}", err=True)
+        click.echo(f"{name}: {result.status}: {printable(str(result.error))}", err=True)
         # Those of a computation speak of the service's configuration.
         if result.error.next_step and not isinstance(result.error, ComputationFailed):
             click.echo(f"  {result.error.next_step}", err=True)
     for warning in result.warnings:
-        click.echo(f"{name}: warning: {warning}", err=True)
+        click.echo(f"{name}: warning: {printable(warning)}", err=True)
     for algorithm, value in result.digests.items():
         if label_algorithm:
             click.echo(f"{algorithm.upper()} ({name}) = {value}")

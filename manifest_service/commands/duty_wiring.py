@@ -25,6 +25,7 @@ from manifest_service.processing.duty_threads import DutyThreads, Scheduled
 from manifest_service.processing.lease import StopAsked
 from manifest_service.processing.reconcile import Reconcile, ReconcileSettings
 from manifest_service.processing.scrub import Scrub, ScrubSettings
+from manifest_service.processing.sharing import Sharing
 
 LOG = log.getLogger(__name__)
 
@@ -64,7 +65,14 @@ def make_reconcile(
 ) -> Reconcile:
     """The duty to reconcile. any_loss: mark as deleted whatever is gone, however much."""
     loss = 100.0 if any_loss else conf.reconcile.largest_loss
-    return Reconcile(database, images, ReconcileSettings(conf.reconcile.rate, loss))
+    settings = ReconcileSettings(conf.reconcile.rate, loss)
+    return Reconcile(database, images, settings, make_sharing(conf, database, images))
+
+
+def make_sharing(conf: cfg.ConfigOpts, database: Database, images: GlanceList | None) -> Sharing | None:
+    """What takes in the members of shared images; None where nobody needs to know them."""
+    is_wanted = conf.api.auth_strategy == "keystone" if conf.reconcile.members is None else conf.reconcile.members
+    return Sharing(database, images) if is_wanted and images is not None else None
 
 
 def make_scrub(
@@ -76,7 +84,9 @@ def make_scrub(
 ) -> Scrub:
     """The duty to scrub; image_id: this image alone."""
     section = conf.scrub
-    settings = ScrubSettings(section.bytes_per_day or None, section.rate, section.interval)
+    settings = ScrubSettings(
+        section.bytes_per_day or None, section.rate, section.interval, conf.limits.computation_time
+    )
     return Scrub(database, sources, images, settings, image_id)
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from api.export_formats import DEFAULT_ALGORITHM, MEDIA_TYPES, Export, ExportFormat, Piece, write
 from api.exports import ExportQuery
+from manifest_service.commands.access import access_options, open_access
 from manifest_service.commands.counting import counting
 from manifest_service.commands.ending import ending_in_order
 from manifest_service.commands.printing import printable
@@ -21,7 +22,9 @@ from manifest_service.disks.new_file import NewFile
 from manifest_service.errors import BundleCode, ManifestServiceError, OutputFailed, UsageError
 from manifest_service.manifests import walking
 from manifest_service.manifests.states import Status
+from manifest_service.manifests.visibility import EVERYTHING
 from manifest_service.node.api_manifests import ApiClient
+from manifest_service.shown import counted
 
 STDOUT = "-"
 
@@ -52,7 +55,17 @@ STDOUT = "-"
 @click.option("--disk-format", metavar="F", help="Only images of this disk_format.")
 @click.option("--owner", metavar="ID", help="Only images of this project.")
 @click.option("--since", metavar="TIME", help="Only what changed at or after this time, as 2026-11-25T00:00:00Z.")
-def command(config_files: Sequence[str], url: str | None, form: str, output: str, force: bool, **options: Any) -> None:
+@access_options
+def command(
+    config_files: Sequence[str],
+    url: str | None,
+    form: str,
+    output: str,
+    force: bool,
+    cloud: str | None,
+    cacert: str | None,
+    **options: Any,
+) -> None:
     """Write all current manifests to one file: JSON lines, CSV, sums, or signed statements.
 
     FILE appears when it is whole, or not at all. What goes to standard output is whole where the exit code is 0.
@@ -60,10 +73,11 @@ def command(config_files: Sequence[str], url: str | None, form: str, output: str
     Exit code: 0 all was written, 2 usage, 1 anything else.
     """
     query = _read_query(form, options)
+    client = None if url is None else ApiClient(url, open_access(cloud, cacert))
     with ending_in_order(), needing_database():
-        lines, size = _write(_Pieces(query, url, config_files), output, overwrite=force)
+        lines, size = _write(_Pieces(query, client, config_files), output, overwrite=force)
     told = "standard output" if output == STDOUT else printable(output)
-    click.echo(f"{lines} lines, {size} bytes: {told}", err=True)
+    click.echo(f"{counted(lines, 'line')}, {counted(size, 'byte')}: {told}", err=True)
 
 
 def _read_query(form: str, options: dict[str, Any]) -> ExportQuery:
@@ -81,10 +95,10 @@ def _read_query(form: str, options: dict[str, Any]) -> ExportQuery:
 class _Pieces:
     """The export, from wherever it comes, with a bar that counts manifests."""
 
-    def __init__(self, query: ExportQuery, url: str | None, config_files: Sequence[str]) -> None:
+    def __init__(self, query: ExportQuery, client: ApiClient | None, config_files: Sequence[str]) -> None:
         self._query = query
         self._export = query.as_export()
-        self._url = url
+        self._client = client
         self._config_files = config_files
 
     def __iter__(self) -> Iterator[bytes]:
@@ -95,10 +109,10 @@ class _Pieces:
                 advance(piece.manifests)
 
     def _open(self) -> tuple[int | None, Iterable[Piece]]:
-        if self._url is not None:
-            return None, _ask(ApiClient(self._url), self._query, self._export)
+        if self._client is not None:
+            return None, _ask(self._client, self._query, self._export)
         database = open_database(load_config(self._config_files))
-        return walking.count(database, self._export.wanted), write(database, self._export)
+        return walking.count(database, EVERYTHING, self._export.wanted), write(database, EVERYTHING, self._export)
 
 
 def _ask(client: ApiClient, query: ExportQuery, export: Export) -> Iterator[Piece]:

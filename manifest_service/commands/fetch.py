@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,16 +13,21 @@ from uuid import UUID
 
 import click
 
+from manifest_service.commands.access import access_options, open_access, token_of
 from manifest_service.commands.ending import ending_in_order
+from manifest_service.commands.node_options import open_manifests
 from manifest_service.commands.printing import printable
 from manifest_service.commands.progress import progress_bar
+from manifest_service.commands.trusted_keys import trusted_key_option
 from manifest_service.disks.new_file import NewFile
 from manifest_service.errors import DownloadCode, DownloadFailed, ManifestServiceError, UsageError
 from manifest_service.images.download import Expectation, download
 from manifest_service.images.glance_api import GlanceApi
 from manifest_service.images.glance_connection import UrlConnection
 from manifest_service.images.glance_record import ImageRecord
-from manifest_service.node.api_manifests import ApiClient, ApiManifests
+from manifest_service.node.api_manifests import ApiClient
+from manifest_service.node.base_directory import cache_name_of
+from manifest_service.node.expectations import UNSIGNED, UNTRUSTED, Manifests
 
 EXIT_FETCHED = 0
 EXIT_FAILED = 1
@@ -31,7 +35,6 @@ EXIT_MISMATCH = 4
 
 _HEADER = re.compile(r"([A-Za-z0-9-]+):[ ]*([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)")
 _SECRET_HEADERS = {"x-auth-token", "authorization", "cookie"}
-_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,9 @@ class Fetched:
 )
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="For a Glance without Keystone.")
 @click.option("--url", metavar="URL", help="A manifest API, whose manifest the file must agree with, too.")
+@trusted_key_option("Believe only a manifest whose statement this key signed; for --url.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@access_options
 @click.argument("image_id", type=click.UUID)
 def command(
     output: str | None,
@@ -88,21 +93,26 @@ def command(
     glance_url: str,
     headers: Sequence[str],
     url: str | None,
+    trusted_keys: Sequence[Path],
     as_json: bool,
+    cloud: str | None,
+    cacert: str | None,
     image_id: UUID,
 ) -> None:
     """Get the file of image IMAGE_ID from Glance, as it is stored there, and verify it.
 
-    The file appears when it is whole and agrees with all that is recorded of it, or not at all. The token is taken
-    from the environment variable OS_TOKEN, certificates of the authorities to trust from OS_CACERT.
+    The file appears when it is whole and agrees with all that is recorded of it, or not at all. The token is
+    that of --os-cloud, OS_TOKEN, or the variables of OpenStack's clients (OS_AUTH_URL…).
 
     Exit code: 0 fetched and verified, 4 it is not what is recorded, 2 usage, 1 anything else.
     """
-    certificates = os.environ.get("OS_CACERT") or None
-    if certificates is not None and not Path(certificates).exists():
-        raise UsageError("bad-configuration", "the file that OS_CACERT names is not there")
-    manifests = ApiManifests(ApiClient(url)) if url else None
-    connection = UrlConnection(glance_url, _headers(headers), certificates)
+    if trusted_keys and not url:
+        raise UsageError(
+            "bad-usage", "--trusted-key says which manifest to believe, and --url names nobody who has one"
+        )
+    access = open_access(cloud, cacert)
+    manifests = open_manifests(ApiClient(url, access), None, trusted_keys) if url else None
+    connection = UrlConnection(glance_url, {**_headers(headers), **token_of(access)}, access.verify)
     with GlanceApi(connection) as glance, ending_in_order():
         result = _fetch(glance, manifests, str(image_id), output, overwrite=force)
     _print(result, as_json=as_json)
@@ -110,7 +120,7 @@ def command(
 
 
 def _headers(texts: Sequence[str]) -> dict[str, str]:
-    """The headers of every request, the token among them. Raises UsageError, without repeating what was given."""
+    """Headers of the caller's own. Raises UsageError, without repeating what was given."""
     headers = {}
     for text in texts:
         found = _HEADER.fullmatch(text)
@@ -119,16 +129,11 @@ def _headers(texts: Sequence[str]) -> dict[str, str]:
         if found[1].lower() in _SECRET_HEADERS:
             raise UsageError("bad-header", f"everybody here can read --header {found[1]}: put the token into OS_TOKEN")
         headers[found[1]] = found[2]
-    token = os.environ.get("OS_TOKEN", "").strip()
-    if token:
-        if not _TOKEN.fullmatch(token):
-            raise UsageError("bad-token", "what OS_TOKEN holds is no token")
-        headers["X-Auth-Token"] = token
     return headers
 
 
 def _fetch(
-    glance: GlanceApi, manifests: ApiManifests | None, image_id: str, output: str | None, *, overwrite: bool
+    glance: GlanceApi, manifests: Manifests | None, image_id: str, output: str | None, *, overwrite: bool
 ) -> Fetched:
     """Fetch an image; what goes wrong is part of the result, but for mistakes in the call (UsageError)."""
     record = ImageRecord(image_id)
@@ -154,11 +159,19 @@ def _fetch(
     return Fetched(image_id, output, record.disk_format, found.size, found.checksums, verified)
 
 
-def _expectation_of_manifest(manifests: ApiManifests, image_id: str) -> Expectation:
-    """What our own manifest says of the source. Raises DownloadFailed where there is none that says anything."""
-    manifest = manifests.find_by_image_id(image_id)
+def _expectation_of_manifest(manifests: Manifests, image_id: str) -> Expectation:
+    """What our own manifest says of the source.
+
+    Raises DownloadFailed where there is none that says anything, or none that a trusted key has signed.
+    """
+    # The name follows from the id, and is what a statement is verified to be about.
+    manifest = manifests.find_by_cache_names([cache_name_of(image_id)]).get(cache_name_of(image_id))
     if manifest is None:
         raise DownloadFailed(DownloadCode.NO_MANIFEST, "the manifest API does not know the image")
+    if manifest.status == UNTRUSTED:
+        raise DownloadFailed(DownloadCode.NOT_VERIFIED, f"its manifest is not to be believed: {manifest.reason}")
+    if manifest.status == UNSIGNED:
+        raise DownloadFailed(DownloadCode.NOT_VERIFIED, "its manifest has no signed statement")
     if not manifest.source_checksums:
         raise DownloadFailed(
             DownloadCode.NO_MANIFEST,
@@ -174,7 +187,7 @@ def _print(result: Fetched, *, as_json: bool) -> None:
         return
     name = printable(result.file or result.image_id)
     if result.error is not None:
-        click.echo(f"{name}: failed: {result.error}", err=True)
+        click.echo(f"{name}: failed: {printable(str(result.error))}", err=True)
         if result.error.next_step:
             click.echo(f"  {result.error.next_step}", err=True)
     elif not result.verified:

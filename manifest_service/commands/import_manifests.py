@@ -75,7 +75,7 @@ def command(
         bar.begin("importing")
         try:
             done = 0
-            for part in import_lines(database, lines_of(opened), settings):
+            for part in import_lines(database, _lines_of(opened, file), settings):
                 report.add(part.results)
                 done += part.size
                 bar.update(done, _size_of(opened))
@@ -89,13 +89,27 @@ def command(
 def _opened(file: str) -> Iterator[BinaryIO]:
     """The file to read, `-` for standard input. Raises UsageError."""
     with ExitStack() as closing:
+        if file == "-" and sys.stdin is None:
+            raise UsageError(BundleCode.BAD_BUNDLE, "standard input is closed")
         try:
             opened = sys.stdin.buffer if file == "-" else closing.enter_context(open(file, "rb"))
         except OSError as error:
-            raise UsageError(
-                BundleCode.BAD_BUNDLE, f"{printable(file)} cannot be read: {(error.strerror or str(error)).lower()}"
-            ) from error
+            raise _unreadable(file, error) from error
         yield opened
+
+
+def _lines_of(opened: BinaryIO, file: str) -> Iterator[tuple[bytes | None, int]]:
+    """Its lines. Raises UsageError where they cannot be read."""
+    try:
+        yield from lines_of(opened)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: str, error: OSError) -> UsageError:
+    return UsageError(
+        BundleCode.BAD_BUNDLE, f"{printable(file)} cannot be read: {(error.strerror or str(error)).lower()}"
+    )
 
 
 def _size_of(opened: BinaryIO) -> int:

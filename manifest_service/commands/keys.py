@@ -14,6 +14,7 @@ from manifest_service.commands.counting import counting
 from manifest_service.commands.wiring import config_option, load_config, load_signer, needing_database, open_database
 from manifest_service.errors import KeyCode, UsageError
 from manifest_service.manifests import audit, signing, statements
+from manifest_service.shown import counted
 
 AT_ONCE = 100
 """Statements that are made in one transaction."""
@@ -92,12 +93,12 @@ def sign(config_files: Sequence[str], until: datetime | None) -> None:
             if part.last is None:
                 break
             last = part.last
-    click.echo(f"{signed} statements signed with {signer.public.key_id[:16]}")
+    click.echo(f"{counted(signed, 'statement')} signed with {signer.public.key_id[:16]}")
     if passed_over:
         click.echo(
-            f"{passed_over} manifests without a statement are not taken at their word: they were computed at"
-            f" {end:%Y-%m-%dT%H:%M:%SZ} or later, or are incomplete. Have them computed again (`audit` names them),"
-            " or say --until TIME",
+            f"{counted(passed_over, 'manifest')} without a statement not signed: computed at"
+            f" {end:%Y-%m-%dT%H:%M:%SZ} or later, or incomplete. Have each computed again (`audit` names"
+            " them), or say --until TIME",
             err=True,
         )
         sys.exit(1)

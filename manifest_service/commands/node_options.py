@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from manifest_service.commands.access import access_options, open_access
 from manifest_service.commands.trusted_keys import load_trusted_keys, trusted_key_option
+from manifest_service.node.access import ANONYMOUS
 from manifest_service.node.api_manifests import ApiClient, ApiManifests
 from manifest_service.node.bundle import BundledManifests
 from manifest_service.node.expectations import Manifests
@@ -68,19 +70,22 @@ def node_options(function: Function) -> Function:
         ),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object a file."),
     )
+    function = access_options(function)
     for option in reversed(options):
         function = option(function)
     return function
 
 
-def open_manifests(url: str, bundle: Path | None, trusted_keys: Sequence[Path]) -> Manifests:
-    """Where the manifests come from, and whom to believe. Raises UsageError."""
+def open_client(url: str, cloud: str | None, cacert: str | None, *, is_needed: bool) -> ApiClient:
+    """The API, which is not asked yet. is_needed: whether it will be, so that it matters as whom. Raises UsageError."""
+    return ApiClient(url, open_access(cloud, cacert) if is_needed else ANONYMOUS)
+
+
+def open_manifests(client: ApiClient, bundle: Path | None, trusted_keys: Sequence[Path]) -> Manifests:
+    """Where the manifests come from, and whom to believe. client: asked where there is no bundle. Raises UsageError."""
     trusted = load_trusted_keys(trusted_keys)
     manifests: Manifests
-    if bundle is None:
-        manifests = ApiManifests(ApiClient(url), with_statements=bool(trusted))
-    else:
-        manifests = BundledManifests(bundle)
+    manifests = ApiManifests(client, with_statements=bool(trusted)) if bundle is None else BundledManifests(bundle)
     if not trusted:
         return manifests
     from manifest_service.node.trust import TrustedManifests  # noqa: PLC0415 - as the keys are loaded

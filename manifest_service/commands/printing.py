@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from manifest_service.shown import visible
+
 
 def printable(name: str) -> str:
     """A file's name with nothing in it that a terminal would obey; bytes that are no text show as escapes."""
-    text = name.encode("utf-8", "backslashreplace").decode()
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return visible(name.encode("utf-8", "backslashreplace").decode())
 
 
 def checksum_line(value: str, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Protocol
@@ -35,16 +35,30 @@ def running(parts: Sequence[Part]) -> Iterator[None]:
         yield
 
 
-def wait_for_signal() -> None:
-    """Return when SIGTERM or SIGINT comes; a second one ends the process at once."""
-    asked = threading.Event()
+class Signals:
+    """Takes note of signals from its making on: SIGTERM and SIGINT ask for the end, and end the process if sent again.
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        asked.set()
+    Made before anything starts, so that none of them ends what has just begun.
+    """
+
+    def __init__(self, reload: Callable[[], None] | None = None) -> None:
+        """reload: called for each SIGHUP, by `wait`; without it, SIGHUP is left as it is."""
+        self._asked, self._hung_up = threading.Event(), threading.Event()
+        self._reload = reload
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+        if reload is not None:
+            signal.signal(signal.SIGHUP, lambda number, frame: self._hung_up.set())
+
+    def wait(self) -> None:
+        """Return when the end is asked for."""
+        # With an end: a signal that the kernel gives to another thread does not wake this one, and only this one runs
+        # handlers.
+        while not self._asked.wait(LOOK):
+            if self._reload is not None and self._hung_up.is_set():
+                self._hung_up.clear()
+                self._reload()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked.set()
         signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask)
-    # With an end: a signal that the kernel gives to another thread does not wake this one, which alone runs handlers.
-    while not asked.wait(LOOK):
-        pass

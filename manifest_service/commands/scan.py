@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
@@ -13,15 +12,16 @@ from pathlib import Path
 import click
 
 from manifest_service.commands.checking import check
-from manifest_service.commands.node_options import node_options, open_manifests, read_settings
+from manifest_service.commands.node_options import node_options, open_client, open_manifests, read_settings
 from manifest_service.commands.printing import printable
 from manifest_service.commands.verdict_output import verdict_output
 from manifest_service.errors import ManifestServiceError, UsageError
-from manifest_service.node.api_manifests import ApiClient
 from manifest_service.node.base_directory import list_files
 from manifest_service.node.reports import AT_ONCE, Reporter
 from manifest_service.node.textfile import write_metrics
 from manifest_service.node.verdicts import EXIT_FAILED, EXIT_MATCH, FileVerdict, exit_code_of
+from manifest_service.shown import counted
+from manifest_service.state_folder import state_folder
 
 
 @click.command("scan")
@@ -55,6 +55,8 @@ def command(
     node: str,
     spool: Path | None,
     textfile: Path | None,
+    cloud: str | None,
+    cacert: str | None,
 ) -> None:
     """Tell what each file in DIR, Nova's `_base`, is, and whether it is what it should be.
 
@@ -62,8 +64,9 @@ def command(
     """
     began = time.monotonic()
     settings = read_settings(flat=flat, identify=False, seal=seal, rate=rate, io_priority=io_priority)
-    manifests = open_manifests(url, bundle, trusted_keys)
-    reporter = Reporter(ApiClient(url), node, spool or _default_spool()) if report else None
+    client = open_client(url, cloud, cacert, is_needed=report or bundle is None)
+    manifests = open_manifests(client, bundle, trusted_keys)
+    reporter = Reporter(client, node, spool or state_folder() / "spool") if report else None
     files = list(list_files(folder.absolute()))
     verdicts: list[FileVerdict] = []
     unreported: list[FileVerdict] = []
@@ -81,10 +84,17 @@ def command(
     _summarise(verdicts)
     if reporter is not None:
         reported |= _send(reporter)
+    exit_code = exit_code_of(found.verdict for found in verdicts) or reported
     if textfile is not None:
         seconds, size = time.monotonic() - began, sum(found.size or 0 for found in verdicts)
-        write_metrics(textfile, [found.verdict for found in verdicts], datetime.now(UTC), seconds, size)
-    sys.exit(exit_code_of(found.verdict for found in verdicts) or reported)
+        try:
+            write_metrics(textfile, [found.verdict for found in verdicts], datetime.now(UTC), seconds, size)
+        except UsageError as error:
+            if exit_code == EXIT_MATCH:
+                raise
+            # What was found is worse, and the exit code is for that.
+            click.echo(f"manifest-service: {printable(str(error))}", err=True)
+    sys.exit(exit_code)
 
 
 def _keep(reporter: Reporter, verdicts: Sequence[FileVerdict]) -> int:
@@ -102,7 +112,7 @@ def _send(reporter: Reporter) -> int:
     try:
         aside = reporter.send()
     except ManifestServiceError as error:
-        click.echo(f"manifest-service: not reported: {error}; the verdicts wait in the spool", err=True)
+        click.echo(f"manifest-service: not reported: {printable(str(error))}; the verdicts wait in the spool", err=True)
         return EXIT_FAILED
     for path in aside:
         click.echo(f"manifest-service: not reported: the API does not take {printable(str(path))}", err=True)
@@ -114,16 +124,4 @@ def _summarise(verdicts: Sequence[FileVerdict]) -> None:
     for found in verdicts:
         counts[found.verdict] = counts.get(found.verdict, 0) + 1
     told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items(), key=lambda item: -item[1]))
-    click.echo(f"{len(verdicts)} files{': ' if told else ''}{told}", err=True)
-
-
-def _default_spool() -> Path:
-    """Below the folder that systemd gives a unit, else below the user's own state folder (XDG base directories)."""
-    given = os.environ.get("STATE_DIRECTORY")
-    if given:
-        return Path(given) / "spool"
-    try:
-        home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    except RuntimeError as error:
-        raise UsageError("bad-spool", "there is no home folder to keep reports in; name one by --spool") from error
-    return Path(home) / "manifest-service" / "spool"
+    click.echo(f"{counted(len(verdicts), 'file')}{': ' if told else ''}{told}", err=True)

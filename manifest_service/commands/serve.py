@@ -13,16 +13,18 @@ from oslo_config import cfg
 from manifest_service.attestations.keys import generate_private_key
 from manifest_service.commands.api import ServedApi
 from manifest_service.commands.duty_wiring import make_duties
-from manifest_service.commands.running import running, wait_for_signal
+from manifest_service.commands.running import Signals, running
 from manifest_service.commands.wiring import (
     config_option,
     connect_database,
     load_config,
     make_worker_pool,
+    needing_database,
 )
 from manifest_service.errors import KeyCode, UsageError
 from manifest_service.images.stores import ImageStores
 from manifest_service.manifests import schema
+from manifest_service.processing.presence import Presence
 from notifications.listener import EMBEDDED_TRANSPORT, Listener, is_transport_configured, open_transport
 
 
@@ -35,7 +37,7 @@ def command(config_files: Sequence[str]) -> None:
         click.echo(f"page and API: {served.url}/")
         click.echo(f"state: {conf.state_path}")
         click.echo("give it an image: manifest-service try FILE    end it: Ctrl-C")
-        wait_for_signal()
+        Signals().wait()
 
 
 @contextmanager
@@ -44,18 +46,23 @@ def serving(conf: cfg.ConfigOpts) -> Iterator[tuple[ServedApi, Any]]:
     database = connect_database(conf)
     if database.url.get_backend_name() == "sqlite":
         schema.upgrade(database)
-    schema.require_current(database)
+    with needing_database():
+        schema.require_current(database)
     transport = open_transport(conf, None if is_transport_configured(conf) else EMBEDDED_TRANSPORT)
     _have_a_key(conf)
-    served = ServedApi(conf, database)
+    api_database = connect_database(conf, conf.api.statement_time)
+    served = ServedApi(conf, api_database)
     stores = ImageStores(conf)
     pool = make_worker_pool(conf, database, stores)
     duties = make_duties(conf, database, stores, has_glance=is_transport_configured(conf))
     try:
-        with running([Listener(conf, database, transport), duties, pool, served]):
+        listener = Listener(conf, database, transport)
+        parts = {"listener": listener.look, "worker": pool.look, "api": served.look}
+        with running([listener, duties, pool, served, Presence(database, "serve", parts)]):
             yield served, transport
     finally:
         transport.cleanup()
+        api_database.close()
         database.close()
 
 

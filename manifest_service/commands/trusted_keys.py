@@ -25,16 +25,26 @@ def trusted_key_option(text: str) -> Callable[[Function], Function]:
         "--trusted-key",
         "trusted_keys",
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=_key_path,
         metavar="FILE",
-        help=f"{text} A public key in PEM, or a folder of them (*.pem); repeat it; also by the environment variable"
-        f" {TRUSTED_KEYS} (FILE:FILE…).",
+        help=f"{text} A public key in PEM, or a folder of them (`*.pem`); repeat it; also by the environment variable"
+        f" {TRUSTED_KEYS} (`FILE:FILE…`).",
     )
+
+
+def _key_path(name: str) -> Path:
+    """What the option names. An empty name, of a variable that is not set, would stand for the current folder."""
+    if not name:
+        raise click.BadParameter("a file or a folder was expected; this is an empty name")
+    return Path(name)
 
 
 def load_trusted_keys(given: Sequence[Path]) -> Sequence[PublicKey]:
     """The keys that the option names, or else the environment. Empty where nothing does. Raises UsageError."""
-    paths = list(given) or [Path(each) for each in os.environ.get(TRUSTED_KEYS, "").split(os.pathsep) if each]
+    named = os.environ.get(TRUSTED_KEYS, "")
+    paths = list(given) or [Path(each) for each in named.split(os.pathsep) if each]
+    if named and not paths:
+        raise UsageError("bad-key", f"{TRUSTED_KEYS} names no file: no key would be trusted")
     if not paths:
         return ()
     try:
@@ -49,7 +59,7 @@ def load_trusted_keys(given: Sequence[Path]) -> Sequence[PublicKey]:
 
 def _files_of(path: Path) -> Sequence[Path]:
     """A file itself; of a folder, the keys in it. A folder without any trusts nobody, which nobody means."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # As against Path's own, it raises nothing, whatever the name.
         return [path]
     files = sorted(path.glob("*.pem"))
     if not files:

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from manifest_service.commands.access import access_options, open_access
 from manifest_service.commands.client import ApiClient
 from manifest_service.commands.printing import printable
 from manifest_service.commands.wiring import config_option, load_config
@@ -29,16 +30,24 @@ from manifest_service.images.stores import ImageStores
     "--timeout", default=3600, type=click.IntRange(min=1), show_default=True, help="Seconds to wait for the manifest."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+@access_options
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def command(
-    config_files: Sequence[str], url: str | None, disk_format: str | None, timeout: int, as_json: bool, file: Path
+    config_files: Sequence[str],
+    url: str | None,
+    disk_format: str | None,
+    timeout: int,
+    as_json: bool,
+    cloud: str | None,
+    cacert: str | None,
+    file: Path,
 ) -> None:
     """Give a running service an image, as Glance would: store FILE, announce it, wait for its manifest.
 
     Run it with the configuration of the service, so that both look into the same store.
     """
     conf = load_config(config_files)
-    client = ApiClient(url or f"http://{conf.api.listen}")
+    client = ApiClient(url or f"http://{conf.api.listen}", open_access(cloud, cacert))
     client.require_answer()
     with FileSource.open(file) as source:
         claimed = disk_format or detect_format(source)
@@ -77,4 +86,4 @@ def _in_words(client: ApiClient, manifest: dict[str, Any]) -> str:
     else:
         lines += [f"{manifest['code']}: {manifest['reason']}", manifest.get("next_step") or ""]
     lines.append(f"page: {client.url}/images/{manifest['image_id']}")
-    return "\n".join(line for line in lines if line)
+    return "\n".join(printable(line) for line in lines if line)

@@ -10,6 +10,7 @@ from rich.text import Text
 from manifest_service.commands.printing import printable
 from manifest_service.commands.rich_bar import progress_of_bytes
 from manifest_service.node.verdicts import EXIT_CORRUPT, EXIT_MATCH, FileVerdict, exit_code_of
+from manifest_service.shown import counted
 
 _COLOURS = {EXIT_MATCH: "green", EXIT_CORRUPT: "bold red"}
 
@@ -24,7 +25,7 @@ class VerdictTable:
         self._done = self._size = 0
 
     def begin(self, files: int, size: int) -> None:
-        self._all = self._progress.add_task(f"{files} files", total=size)
+        self._all = self._progress.add_task(counted(files, "file"), total=size)
         self._file = self._progress.add_task("", total=None)
         self._progress.start()
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import click
 
 from manifest_service.commands.checking import check
-from manifest_service.commands.node_options import node_options, open_manifests, read_settings
+from manifest_service.commands.node_options import node_options, open_client, open_manifests, read_settings
 from manifest_service.commands.verdict_output import verdict_output
 from manifest_service.node.base_directory import BaseFile, Kind, cache_name_of, classify
 from manifest_service.node.verdicts import exit_code_of
@@ -33,6 +33,8 @@ def command(
     rate: int,
     io_priority: str,
     as_json: bool,
+    cloud: str | None,
+    cacert: str | None,
 ) -> None:
     """Tell whether FILES are the disks that their images should be.
 
@@ -44,7 +46,7 @@ def command(
     settings = read_settings(flat=flat, identify=True, seal=seal, rate=rate, io_priority=io_priority)
     verdicts = check(
         [_base_file(file, image_id) for file in files],
-        open_manifests(url, bundle, trusted_keys),
+        open_manifests(open_client(url, cloud, cacert, is_needed=bundle is None), bundle, trusted_keys),
         settings,
         verdict_output(as_json=as_json),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +14,7 @@ import click
 from oslo_config import cfg
 from oslo_log import log
 
-from manifest_service import __version__, config
+from manifest_service import __version__, config, logs
 from manifest_service.attestations.keys import PrivateKey, load_private_key
 from manifest_service.digests import algorithms
 from manifest_service.disks.limits import DEFAULT_LIMITS
@@ -20,6 +22,8 @@ from manifest_service.errors import BundleCode, ManifestServiceError, UsageError
 from manifest_service.images.stores import ImageStores
 from manifest_service.manifests import schema
 from manifest_service.manifests.database import Database, DatabaseAway
+from manifest_service.options.processes import MOST_PROCESSES
+from manifest_service.processing import metrics
 from manifest_service.processing.computation import ComputationSettings
 from manifest_service.processing.pool import WorkerPool
 from manifest_service.processing.worker import Worker, WorkerSettings
@@ -45,6 +49,16 @@ def config_option(function: Function) -> Function:
     )(function)
 
 
+def processes_option(function: Function) -> Function:
+    """Give a command `--processes`."""
+    return click.option(
+        "--processes",
+        type=click.IntRange(1, MOST_PROCESSES),
+        metavar="N",
+        help="Processes to run, under one that starts them anew when they die; by default as the configuration says.",
+    )(function)
+
+
 def load_config(config_files: Sequence[str]) -> cfg.ConfigOpts:
     """Read the configuration and begin to log as it says. Raises UsageError."""
     conf = config.load(config_files)
@@ -56,23 +70,55 @@ def begin_to_log(conf: cfg.ConfigOpts) -> None:
     """Log where the configuration says; by default to stderr, since results go to stdout."""
     if not (conf.log_file or conf.log_dir):
         conf.set_default("use_stderr", True)
-    log.setup(conf, config.PROJECT)
+    logs.set_up(conf)
 
 
-def open_database(conf: cfg.ConfigOpts) -> Database:
-    """Connect to the database and see that its schema is current. Raises UsageError."""
-    database = connect_database(conf)
-    schema.require_current(database)
-    return database
+def open_database(conf: cfg.ConfigOpts, statement_time: float | None = None) -> Database:
+    """Connect to the database and see that its schema is current; one that goes away in between is asked again.
+
+    statement_time: seconds that one statement may take; None where it may take any. Raises UsageError.
+    """
+    for attempt in itertools.count():
+        database = connect_database(conf, statement_time)
+        try:
+            schema.require_current(database)
+        except DatabaseAway as error:
+            database.close()
+            if attempt == conf.database.max_retries:
+                raise _away(error) from error
+            LOG.warning("the database went away, asking again in %d seconds: %s", conf.database.retry_interval, error)
+            time.sleep(conf.database.retry_interval)
+        else:
+            return database
+    raise AssertionError("there is no end of attempts")
 
 
-def connect_database(conf: cfg.ConfigOpts) -> Database:
+@contextmanager
+def opened_database(conf: cfg.ConfigOpts) -> Iterator[Database]:
+    """A database whose schema is current, closed at the end. Raises UsageError."""
+    database = open_database(conf)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def connect_database(conf: cfg.ConfigOpts, statement_time: float | None = None) -> Database:
     """Connect to the database, whatever its schema. Raises UsageError where nothing answers."""
     section = conf.database
     try:
-        return Database(section.connection, connect_retries=section.max_retries, retry_interval=section.retry_interval)
+        return Database(
+            section.connection,
+            connect_retries=section.max_retries,
+            retry_interval=section.retry_interval,
+            statement_time=statement_time,
+        )
     except DatabaseAway as error:
-        raise UsageError("database-away", f"the database of [database] connection does not answer: {error}") from error
+        raise _away(error) from error
+
+
+def _away(error: DatabaseAway) -> UsageError:
+    return UsageError("database-away", f"the database of [database] connection does not answer: {error}")
 
 
 @contextmanager
@@ -84,8 +130,13 @@ def needing_database() -> Iterator[None]:
         raise ManifestServiceError(BundleCode.DATABASE_AWAY, f"the database went away: {error}") from error
 
 
-def make_worker_pool(conf: cfg.ConfigOpts, database: Database, stores: ImageStores) -> WorkerPool:
-    """The workers of one process, as [worker], [digests], [limits] and [attestations] say. Raises UsageError."""
+def make_worker_pool(
+    conf: cfg.ConfigOpts, database: Database, stores: ImageStores, *, process: int = 0, patience: float = 0.0
+) -> WorkerPool:
+    """The workers of one process, as [worker], [digests], [limits] and [attestations] say. Raises UsageError.
+
+    process: its number among those of one supervisor. patience: seconds that images under way are given at the end.
+    """
     settings = WorkerSettings(
         poll_interval=conf.worker.poll_interval,
         lease=conf.worker.lease,
@@ -109,14 +160,25 @@ def make_worker_pool(conf: cfg.ConfigOpts, database: Database, stores: ImageStor
     signer = load_signer(conf)
     if signer is None:
         LOG.warning("no [attestations] signing_key is set: manifests will have no signed statements")
-    concurrency = conf.worker.concurrency
-    small_only = min(concurrency - 1, 1) if conf.worker.small_only is None else conf.worker.small_only
+    small_only = _small_only(conf, process)
     return WorkerPool(
         [
             Worker(database, stores, settings, __version__, number, signer=signer, small_only=number < small_only)
-            for number in range(concurrency)
-        ]
+            for number in range(conf.worker.concurrency)
+        ],
+        None if signer is None else signer.public.key_id,
+        patience,
     )
+
+
+def _small_only(conf: cfg.ConfigOpts, process: int) -> int:
+    """How many workers of a process leave large images to others: one of several, be they in one process or in many."""
+    section = conf.worker
+    if section.small_only is not None:
+        return int(section.small_only)
+    if section.concurrency > 1:
+        return 1
+    return 1 if section.processes > 1 and process == 0 else 0
 
 
 def load_signer(conf: cfg.ConfigOpts) -> PrivateKey | None:
@@ -146,4 +208,5 @@ def _scratch_folder(conf: cfg.ConfigOpts) -> str:
         raise UsageError(
             "bad-configuration", f"the folder of [DEFAULT] scratch_path cannot be made: {error.strerror}"
         ) from error
+    metrics.watch_scratch(folder)
     return str(folder)

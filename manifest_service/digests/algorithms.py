@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from blake3 import blake3
-
 from manifest_service.digests.blkhash import BlkhashDigest
 from manifest_service.digests.fsverity import FsVerityDigest
+from manifest_service.digests.hashes import Hash, new_hash
 from manifest_service.errors import UsageError
 
 DEFAULT_ALGORITHM = "sha256"
@@ -35,14 +34,6 @@ class DiskDigest(Consumer, Protocol):
     def hexdigest(self) -> str:
         """Give the result."""
         ...
-
-
-class Hash(Protocol):
-    """What hashlib and blake3 offer."""
-
-    def update(self, data: memoryview, /) -> object: ...
-
-    def hexdigest(self) -> str: ...
 
 
 class SequentialDigest:
@@ -94,17 +85,9 @@ def check(algorithms: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
-def new_hash(algorithm: str) -> Hash:
-    """Begin a plain hash, one of `flat()`. Raises UsageError for an unknown name."""
-    check([algorithm])
-    if algorithm == "blake3":
-        return blake3()
-    # Not for security: md5 and sha1 are what Glance and older tools recorded, also where policy bars their other uses.
-    return hashlib.new(algorithm, usedforsecurity=False)
-
-
 def new_digest(algorithm: str) -> DiskDigest:
     """Begin a digest of a disk. Raises UsageError for an unknown name."""
     if algorithm in _SPARSE:
         return _SPARSE[algorithm]()
+    check([algorithm])
     return SequentialDigest(new_hash(algorithm))

@@ -11,6 +11,7 @@ import struct
 from hashlib import sha256
 
 from manifest_service.digests.blocks import Blocks
+from manifest_service.digests.hashes import BlockHash
 
 _BLOCK = 64 << 10
 _ZERO_BLOCK_HASH = sha256(bytes(_BLOCK)).digest()
@@ -22,6 +23,7 @@ class BlkhashDigest:
 
     def __init__(self) -> None:
         self._blocks = Blocks(_BLOCK, self._add_data, self._add_zeros)
+        self._hash = BlockHash(_BLOCK)
         self._outer = sha256()
         self._length = 0
 
@@ -43,8 +45,7 @@ class BlkhashDigest:
         return outer.hexdigest()
 
     def _add_data(self, view: memoryview) -> None:
-        for start in range(0, len(view), _BLOCK):
-            self._outer.update(sha256(view[start : start + _BLOCK]).digest())
+        self._outer.update(self._hash.digests(view))
 
     def _add_zeros(self, count: int) -> None:
         for start in range(0, count, _REPEATED):

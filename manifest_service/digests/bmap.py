@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import Self
 
 from manifest_service.digests.blocks import Blocks
+from manifest_service.digests.hashes import new_hash
 
 BLOCK = 4096
 LONGEST_RANGE = 4 << 20
@@ -127,7 +128,7 @@ class BlockMapper:
         self._length = 0
         self._block = 0
         self._first = 0
-        self._hash = sha256()
+        self._hash = new_hash("sha256")
         self._firsts, self._lasts, self._hashes = array("Q"), array("Q"), bytearray()
         self._given_up = False
 
@@ -188,6 +189,6 @@ class BlockMapper:
         else:
             self._firsts.append(self._first)
             self._lasts.append(self._block - 1)
-            self._hashes += self._hash.digest()
+            self._hashes += bytes.fromhex(self._hash.hexdigest())
         self._first = self._block
-        self._hash = sha256()
+        self._hash = new_hash("sha256")

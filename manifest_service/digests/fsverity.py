@@ -16,6 +16,7 @@ import struct
 from hashlib import sha256
 
 from manifest_service.digests.blocks import Blocks
+from manifest_service.digests.hashes import BlockHash
 
 BLOCK = 4096
 _HASH = 32
@@ -35,6 +36,7 @@ class FsVerityDigest:
 
     def __init__(self) -> None:
         self._blocks = Blocks(BLOCK, self._add_data, self._add_zeros)
+        self._hash = BlockHash(BLOCK)
         self._tree = _Level(_ZERO_BLOCK_HASH)
         self._length = 0
 
@@ -56,7 +58,7 @@ class FsVerityDigest:
         return sha256(descriptor).hexdigest()
 
     def _add_data(self, view: memoryview) -> None:
-        self._tree.add([sha256(view[start : start + BLOCK]).digest() for start in range(0, len(view), BLOCK)])
+        self._tree.add(self._hash.digests(view))
 
     def _add_zeros(self, count: int) -> None:
         self._tree.add_zero_subtrees(count)
@@ -71,15 +73,19 @@ class _Level:
         self._pending = bytearray()
         self._next: _Level | None = None
 
-    def add(self, hashes: list[bytes]) -> None:
-        for value in hashes:
-            self._pending += value
+    def add(self, hashes: bytes) -> None:
+        """Add any number of hashes, one after the other."""
+        start = 0
+        while start < len(hashes):
+            end = start + BLOCK - len(self._pending)
+            self._pending += hashes[start:end]
+            start = end
             if len(self._pending) == BLOCK:
                 self._complete()
 
     def add_zero_subtrees(self, count: int) -> None:
         while count and self._pending:
-            self.add([self._zero_hash])
+            self.add(self._zero_hash)
             count -= 1
         blocks, rest = divmod(count, BLOCK // _HASH)
         if blocks:
@@ -96,7 +102,7 @@ class _Level:
         return self._above().root()
 
     def _complete(self) -> None:
-        self._above().add([sha256(self._pending).digest()])
+        self._above().add(sha256(self._pending).digest())
         self._pending.clear()
 
     def _above(self) -> _Level:

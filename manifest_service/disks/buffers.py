@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from queue import Empty, LifoQueue
-from threading import Lock
 
 
 class Buffer:
-    """Memory of a pool, shared by those who retained it; it goes back to the pool when the last one lets go.
+    """Memory of a pool, until it is released.
 
     memory: all of it. length: bytes of it that are in use, set by whoever fills it.
     """
 
-    __slots__ = ("_holders", "_lock", "_pool", "length", "memory")
+    __slots__ = ("_pool", "length", "memory")
 
     def __init__(self, memory: memoryview, pool: BufferPool) -> None:
         self.memory = memory
         self.length = 0
         self._pool = pool
-        self._holders = 0
-        self._lock = Lock()
 
     @property
     def view(self) -> memoryview:
         """The bytes in use."""
         return self.memory[: self.length]
 
-    def retain(self, holders: int = 1) -> None:
-        """Count so many holders more."""
-        with self._lock:
-            self._holders += holders
-
     def release(self) -> None:
-        """Let go once."""
-        with self._lock:
-            self._holders -= 1
-            last = self._holders == 0
-        if last:
-            self._pool.give_back(self)
+        """Give it back to the pool, once: others may fill it from now on."""
+        self._pool.give_back(self)
 
 
 class BufferPool:
@@ -54,18 +43,17 @@ class BufferPool:
         self._closed = False
 
     def take(self) -> Buffer:
-        """Take an empty buffer, held once; wait until one is free."""
+        """Take an empty buffer; wait until one is free. Raises MemoryError."""
         if self._unmade and self._free.empty():
             self._unmade -= 1
-            buffer = Buffer(memoryview(bytearray(self.size)), self)
+            buffer = Buffer(_new_memory(self.size), self)
         else:
             buffer = self._free.get()
         buffer.length = 0
-        buffer.retain()
         return buffer
 
     def give_back(self, buffer: Buffer) -> None:
-        """Take a buffer back that nobody holds any more."""
+        """Take back a buffer."""
         if not self._closed:
             self._free.put(buffer)
 
@@ -75,3 +63,11 @@ class BufferPool:
         with suppress(Empty):
             while True:
                 self._free.get_nowait()
+
+
+def _new_memory(size: int) -> memoryview:
+    """Memory in so many bytes. Not a bytearray: that writes to all of it before anybody needs it."""
+    try:
+        return memoryview(mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS))
+    except OSError as error:
+        raise MemoryError(f"{size} bytes for a buffer") from error

@@ -19,20 +19,26 @@ def _words() -> array[int]:
     return array("I")
 
 
+def _long_words() -> array[int]:
+    return array("Q")
+
+
 @dataclass(slots=True)
 class ClusterBatch:
     """Compressed clusters of one image that are inflated together; an item of each array belongs to one cluster.
 
-    places, sizes: where its compressed bytes lie in the input. paddings: how many of these, at the end, are not in the
-    file. positions: where it goes in the output, which has room for it whole even where the disk ends inside of it.
+    places, sizes: where its compressed bytes lie, in 64 and 32 bits; the input begins at the place `start`. paddings:
+    how many of these, at the end, are not in the file. positions: where it goes in the output, which has room for it
+    whole even where the disk ends inside of it.
     """
 
     method: CompressionMethod
     cluster_size: int
-    places: array[int] = field(default_factory=_words)
+    places: array[int] = field(default_factory=_long_words)
     sizes: array[int] = field(default_factory=_words)
     paddings: array[int] = field(default_factory=_words)
     positions: array[int] = field(default_factory=_words)
+    start: int = 0
 
     def inflate(self, data: memoryview, output: memoryview) -> None:
         """Inflate from `data` to their places in `output`. Raises BrokenCluster."""
@@ -42,13 +48,14 @@ class ClusterBatch:
         index = 0
         while index < len(self.places):
             if at_once is not None:
-                index = at_once(data, output, self.cluster_size, *columns, index)
+                index = at_once(data, output, self.cluster_size, *columns, self.start, index)
                 if index == len(self.places):
                     return
             # Native code never says that a cluster is broken: one way decides that, whether the other is there or not.
             one = one or decompressor(self.method, self.cluster_size, data, output)
             try:
-                one(*(column[index] for column in columns))
+                place, *others = (column[index] for column in columns)
+                one(place - self.start, *others)
             except ClusterError as error:
                 raise BrokenCluster(index, str(error)) from error
             index += 1

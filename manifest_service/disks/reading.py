@@ -3,7 +3,7 @@
 The calling thread reads: neighbouring runs into one large buffer, whatever their order in the source. Compressed
 clusters it only reads: whoever takes a piece of them inflates it, on a thread of its own if there are several.
 
-    runs ──> batches of about 1 MiB ──┬── read ──────────────────> buffers     in guest order, between long zeros
+    runs ──> batches of about 2 MiB ──┬── read ──────────────────> buffers     in guest order, between long zeros
                                       └── read compressed bytes ─> unfinished
 
 Memory is bounded by the buffers that are made: at worst (clusters of 2 MiB) about 60 MiB.
@@ -11,25 +11,27 @@ Memory is bounded by the buffers that are made: at worst (clusters of 2 MiB) abo
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-from itertools import repeat
+from dataclasses import dataclass
 from operator import add
 
 from manifest_service.disks.buffers import Buffer, BufferPool
 from manifest_service.disks.disk import Disk
 from manifest_service.disks.inflation import BrokenCluster, ClusterBatch
 from manifest_service.disks.limits import KIB, MIB
+from manifest_service.disks.qcow2.descriptors import find_extent
 from manifest_service.disks.runs import Compressed, Run, Stored, Zeros
 from manifest_service.disks.source import Source, read_exactly
 from manifest_service.errors import ImageRefused, RefusalCode
 
-_BATCH = 1 * MIB
-"""Bytes of the disk after which a batch is complete: large enough that hand-overs between threads cost little."""
-
 _LARGEST_CLUSTER = 2 * MIB
 """The largest cluster of qcow2. A compressed one may say that it takes twice as much."""
+
+_BATCH = _LARGEST_CLUSTER - 64 * KIB
+"""Bytes of the disk after which a batch is complete: so many that hand-overs between threads cost little, and that
+short zeros have room behind them."""
 
 _LONG_ZEROS = 32 * KIB
 """Shorter zeros are filled in among the data around them: to hash so few bytes costs less than one hand-over more."""
@@ -48,8 +50,8 @@ class _Batch:
     """
 
     output: Buffer
+    offsets: array[int]
     clusters: ClusterBatch | None = None
-    offsets: list[int] = field(default_factory=list)
     compressed_size: int = 0
 
 
@@ -140,7 +142,7 @@ class _Assembler:
             return
         if batch.clusters is not None:
             data = self._inputs.take()
-            self._read_compressed(batch.offsets, batch.clusters, data)
+            self._read_compressed(batch, batch.clusters, data)
             yield Unfinished(batch, batch.clusters, data)
         else:
             yield batch.output
@@ -153,7 +155,7 @@ class _Assembler:
 
     def _open_batch(self) -> _Batch:
         if self._batch is None:
-            self._batch = _Batch(self._outputs.take())
+            self._batch = _Batch(self._outputs.take(), array("Q"))
         return self._batch
 
     def _add_stored(self, run: Stored) -> Iterator[Piece]:
@@ -194,41 +196,38 @@ class _Assembler:
         """Add the run's clusters from `first` to before `end`, if their compressed bytes have room in the batch."""
         batch = self._open_batch()
         sizes = run.sizes[first:end]
-        if batch.compressed_size + sum(sizes) > _INPUT_SIZE:
+        compressed_size = batch.compressed_size + sum(sizes)
+        if compressed_size > _INPUT_SIZE:
             return False
         if batch.clusters is None:
             batch.clusters = ClusterBatch(run.method, run.cluster_size)
         start = batch.output.length
         length = min((end - first) * run.cluster_size, run.length - first * run.cluster_size)
         batch.offsets.extend(run.offsets[first:end])
-        batch.compressed_size += sum(sizes)
+        batch.compressed_size = compressed_size
         batch.clusters.sizes.extend(sizes)
         batch.clusters.positions.extend(range(start, start + length, run.cluster_size))
         batch.output.length += length
         return True
 
-    def _read_compressed(self, offsets: list[int], clusters: ClusterBatch, data: Buffer) -> None:
-        """Read compressed clusters into `data`, and note where each begins there.
-
-        What is read takes no more room than the sum of the clusters' sizes.
-        """
-        ends = list(map(add, offsets, clusters.sizes))
-        start, end = min(offsets), max(ends)
-        if end - start <= sum(clusters.sizes):
+    def _read_compressed(self, batch: _Batch, clusters: ClusterBatch, data: Buffer) -> None:
+        """Read a batch's clusters into `data`, where they take no more room than all their sizes; note the places."""
+        extent = find_extent(batch.offsets, clusters.sizes)
+        if len(extent) <= batch.compressed_size:
             # As qemu-img writes them: one after the other, neighbours sharing a sector.
-            self._read_span(data, range(start, end))
-            clusters.places.extend([offset - start for offset in offsets])
+            self._read_span(data, extent)
+            clusters.places, clusters.start = batch.offsets, extent.start
         else:
-            clusters.places.extend(self._read_scattered(offsets, ends, data))
-        source_size = self._source.size
-        if end <= source_size:
-            clusters.paddings.extend(repeat(0, len(ends)))
+            clusters.places = self._read_scattered(batch.offsets, clusters.sizes, data)
+        size = self._source.size
+        if extent.stop <= size:
+            clusters.paddings = array("I", bytes(clusters.sizes.itemsize * len(clusters.sizes)))
         else:
-            clusters.paddings.extend(max(0, end - source_size) for end in ends)
+            clusters.paddings.extend(max(0, end - size) for end in map(add, batch.offsets, clusters.sizes))
 
-    def _read_scattered(self, offsets: list[int], ends: list[int], data: Buffer) -> list[int]:
+    def _read_scattered(self, offsets: array[int], sizes: array[int], data: Buffer) -> array[int]:
         """Read clusters that lie anywhere, those that touch each other at once; give where each begins in `data`."""
-        places = [0] * len(offsets)
+        places = array("Q", offsets)
         span = range(0)
         for index in sorted(range(len(offsets)), key=offsets.__getitem__):
             start = offsets[index]
@@ -236,8 +235,9 @@ class _Assembler:
                 self._read_span(data, span)
                 span = range(start, start)
             places[index] = data.length + start - span.start
-            if ends[index] > span.stop:
-                span = range(span.start, ends[index])
+            end = start + sizes[index]
+            if end > span.stop:
+                span = range(span.start, end)
         self._read_span(data, span)
         return places
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,13 +28,13 @@ class Stored:
 class Compressed:
     """The first `length` bytes of neighbouring clusters of `cluster_size` bytes, each compressed in the source.
 
-    offsets, sizes: where the compressed bytes of each cluster lie. They are counted in sectors: other bytes may follow
-        the stream, and the last of them may be past the source's end, where zeros stand for them.
+    offsets, sizes: where the compressed bytes of each cluster lie, in 64 and 32 bits. They are counted in sectors:
+        other bytes may follow the stream, and the last may be past the source's end, where zeros stand for them.
     length: less than that of all clusters only at the end of the disk: the last one inflates whole all the same.
     """
 
-    offsets: Sequence[int]
-    sizes: Sequence[int]
+    offsets: array[int]
+    sizes: array[int]
     length: int
     method: CompressionMethod
     cluster_size: int

@@ -101,7 +101,8 @@ class Drivers:
                 continue
             try:
                 parsed = self._parse(location.uri, driver)
-            except Exception:  # noqa: S112  # Its words quote the location, which is no secret of ours to tell.
+            # Its words quote the location, which is no secret of ours to tell.
+            except Exception:  # noqa: S112  # nosec B112
                 continue
             place = self._place(info["store"], driver, parsed)
             if place is not None:

@@ -42,6 +42,13 @@ class ImageData:
     parts: Iterator[bytes]
 
 
+class AnswerTooLarge(DownloadFailed):
+    """Glance answered more than was to be read."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(DownloadCode.BAD_ANSWER, f"the answer has more than {most} bytes")
+
+
 class GlanceApi:
     """One Glance. Use it as a context manager, or close it: that closes its connections."""
 
@@ -81,7 +88,7 @@ class GlanceApi:
             for part in self._parts(response):
                 body += part
                 if len(body) > most:
-                    raise _bad_answer(f"the answer has more than {most} bytes")
+                    raise AnswerTooLarge(most)
         try:
             return json.loads(body)
         except (ValueError, RecursionError):

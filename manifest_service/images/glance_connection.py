@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import requests
 
-from manifest_service.errors import DownloadCode, DownloadFailed, UsageError
+from manifest_service.errors import DownloadCode, DownloadFailed
+from manifest_service.urls import place_of
 
 CONNECT_TIMEOUT = 10.0
 SILENCE = 60.0
@@ -46,20 +46,20 @@ class UrlConnection:
     """Glance at a URL, with headers that the caller knows, the token among them."""
 
     def __init__(
-        self, url: str, headers: Mapping[str, str], certificates: str | None = None, silence: float = SILENCE
+        self, url: str, headers: Mapping[str, str], certificates: bool | str = True, silence: float = SILENCE
     ) -> None:
         """url: of the image API, with or without /v2. headers: sent with each request.
 
-        certificates: file or folder of the authorities to trust; None for the usual ones. silence: seconds between two
+        certificates: file or folder of the authorities to trust; True for the usual ones. silence: seconds between two
         parts of an answer after which it counts as broken. Raises UsageError.
         """
         self._url = without_version(url)
-        self.place = place_of(url)
+        self.place = place_of(url, "Glance")
         self._timeout = (CONNECT_TIMEOUT, silence)
         self._session = requests.Session()
         # One connection a request, for servers that close those that are kept.
         self._session.headers.update({"Connection": "close", "Accept-Encoding": "identity", **headers})
-        self._certificates = certificates or True
+        self._certificates = certificates
 
     def get(self, path: str, headers: Mapping[str, str]) -> requests.Response:
         try:
@@ -86,15 +86,3 @@ def not_asked(place: str, error: Exception) -> GlanceAway:
 def without_version(url: str) -> str:
     """The URL that paths beginning with /v2 go behind."""
     return url.rstrip("/").removesuffix("/v2")
-
-
-def place_of(url: str) -> str:
-    """Host and port of a URL, for messages: without the password that it may hold. Raises UsageError."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
-        raise UsageError("bad-url", "the URL of Glance is none; http://HOST:PORT was expected")
-    return f"{parts.hostname}:{port}" if port else parts.hostname

@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 
 from manifest_service.disks.limits import MIB
 from manifest_service.errors import DownloadCode, DownloadFailed
-from manifest_service.images.glance_api import GlanceApi
+from manifest_service.images.glance_api import AnswerTooLarge, GlanceApi
 from manifest_service.images.glance_connection import GlanceAway
-from manifest_service.images.glance_record import ImageRecord, read_record
+from manifest_service.images.glance_record import ImageRecord, read_members, read_record
 
 Answer = TypeVar("Answer")
 
@@ -141,6 +141,22 @@ class GlanceList:
                 raise
             return None
 
+    def members(self, image_id: str) -> frozenset[str] | None:
+        """The projects that an image is shared with; None where Glance does not say. Raises DownloadFailed."""
+        path = f"/v2/images/{image_id}/members"
+        try:
+            document = self._patiently(lambda: self._glance.get_document(path, _LARGEST_ANSWER))
+        except DownloadFailed as error:
+            if error.code not in (DownloadCode.FORBIDDEN, DownloadCode.NOT_FOUND):
+                raise
+            return None  # It is gone, or not shared any more, or our token is no administrator's.
+        try:
+            return read_members(document)
+        except ValueError:
+            raise DownloadFailed(
+                DownloadCode.BAD_ANSWER, f"{self.place} answered with something that is no list of members"
+            ) from None
+
     def sees_everything(self) -> bool:
         """Whether our token is an administrator's, so that an image that it does not see is not there.
 
@@ -155,8 +171,19 @@ class GlanceList:
         return True
 
     def _ask(self, cursor: Cursor, wanted: ListFilter) -> Any:
+        """The answer of a page; of fewer images where their records are so large: anybody may give his many MiB."""
+        page = self._page
+        while True:
+            try:
+                return self._ask_for(cursor, wanted, page)
+            except AnswerTooLarge:
+                if page == 1:
+                    raise
+                page = max(1, page // 8)
+
+    def _ask_for(self, cursor: Cursor, wanted: ListFilter, page: int) -> Any:
         query = {
-            "limit": str(self._page),
+            "limit": str(page),
             "sort_key": "created_at",
             "sort_dir": "asc",
             "os_hidden": str(cursor.hidden).lower(),

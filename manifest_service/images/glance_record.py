@@ -89,6 +89,17 @@ def read_locations(document: Any) -> Iterator[ImageLocation]:
         yield ImageLocation(_uri(entry.get("url")), backend if isinstance(backend, str) else None)
 
 
+def read_members(document: Any) -> frozenset[str]:
+    """Read the projects of a list of members, as `GET /v2/images/{id}/members` answers it. Raises ValueError."""
+    entries = document.get("members") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError("this is no list of members")  # noqa: TRY004
+    found = [_text(entry, "member_id") if isinstance(entry, dict) else None for entry in entries]
+    if not all(member and member.isprintable() for member in found):
+        raise ValueError("this is no member")
+    return frozenset(member for member in found if member)
+
+
 def _direct_location(document: Mapping[str, Any]) -> Iterator[ImageLocation]:
     if document.get("direct_url") is not None:
         yield ImageLocation(_uri(document["direct_url"]))

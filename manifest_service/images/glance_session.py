@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import requests
 from keystoneauth1 import adapter, exceptions, loading
@@ -10,7 +11,8 @@ from oslo_config import cfg
 
 from manifest_service.errors import DownloadCode, DownloadFailed, UsageError
 from manifest_service.images.glance_api import GlanceApi
-from manifest_service.images.glance_connection import CONNECT_TIMEOUT, not_asked, place_of, without_version
+from manifest_service.images.glance_connection import CONNECT_TIMEOUT, not_asked, without_version
+from manifest_service.urls import place_of
 
 GROUP = "glance"
 
@@ -40,6 +42,10 @@ def make_glance_api(conf: cfg.ConfigOpts) -> GlanceApi | None:
     return GlanceApi(SessionConnection(found, conf.limits.store_silence))
 
 
+# The adapter's own waits until the time of day at which it was made: for hours, where a clock was set back by hours.
+_NO_LIMIT = nullcontext()
+
+
 class SessionConnection:
     """Glance where Keystone's catalogue says it is (or `endpoint_override`), with a token that is renewed by itself."""
 
@@ -51,7 +57,7 @@ class SessionConnection:
     @property
     def place(self) -> str:
         try:
-            return place_of(self._endpoint())
+            return place_of(self._endpoint(), "Glance")
         except (DownloadFailed, UsageError):
             return "the place that the [glance] options name"
 
@@ -65,12 +71,13 @@ class SessionConnection:
                 stream=True,
                 redirect=False,
                 raise_exc=False,
+                rate_semaphore=_NO_LIMIT,
                 log=False,  # Locations hold credentials.
             )
         except _REFUSED as error:
             raise _refused(error) from error
         except (exceptions.ClientException, OSError) as error:
-            raise not_asked(place_of(url), error) from error
+            raise not_asked(place_of(url, "Glance"), error) from error
 
     def close(self) -> None:
         """Close nothing: each request has its own connection."""

@@ -15,12 +15,13 @@ from oslo_db.sqlalchemy import enginefacade
 from oslo_log import log
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.orm.exc import StaleDataError
 
 from manifest_service.errors import UsageError
+from manifest_service.manifests import time_limits
 
 LOG = log.getLogger(__name__)
 
@@ -44,26 +45,43 @@ _CLOCKS = {
 
 # oslo.db tells a lost connection from other errors; a connection that psycopg cannot make at all it passes on as it is.
 _AWAY = (db_exception.DBConnectionError, OperationalError, InterfaceError, PoolTimeout)
+_CONFLICTS = (db_exception.DBDeadlock, StaleDataError)
 
 
 class DatabaseAway(Exception):
     """The database cannot be reached now; what was to be written is not written, and may be tried again later."""
 
 
+class StatementTooSlow(DatabaseAway):
+    """The database took longer for a statement than it may."""
+
+
 class Database:
     """One engine with its sessions. Threads share it."""
 
-    def __init__(self, connection: str, *, connect_retries: int = 10, retry_interval: int = 10) -> None:
+    def __init__(
+        self,
+        connection: str,
+        *,
+        connect_retries: int = 10,
+        retry_interval: int = 10,
+        statement_time: float | None = None,
+    ) -> None:
         """Connect.
 
         connection: an SQLAlchemy URL.
         connect_retries, retry_interval: times and seconds to wait for a database that is not up yet; -1 for ever.
+        statement_time: seconds that one statement may take; None where it may take any.
         Raises UsageError for a URL that is none or leads to no database, DatabaseAway where nothing answers.
         """
         self.url = _read_url(connection)
         self.engine = self._connect(connect_retries, retry_interval)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._reader = _make_reader(self.url)
+        if statement_time is not None:
+            self.engine.dispose()  # It was tried with a connection that knows no limit.
+            for engine in (self.engine, self._reader):
+                time_limits.limit(engine, statement_time)
 
     def _connect(self, retries: int, interval: int) -> Engine:
         attempts = itertools.count() if retries == -1 else range(retries + 1)
@@ -72,12 +90,14 @@ class Database:
                 return _make_engine(self.url)
             except _AWAY as error:
                 if attempt == retries:
-                    raise DatabaseAway(_plain(error)) from error
-                LOG.warning("the database does not answer, asking again in %d seconds: %s", interval, _plain(error))
+                    raise DatabaseAway(plain_error(error)) from error
+                LOG.warning(
+                    "the database does not answer, asking again in %d seconds: %s", interval, plain_error(error)
+                )
                 time.sleep(interval)
             except db_exception.DBError as error:
                 raise UsageError(
-                    "bad-configuration", f"[database] connection leads to no database of ours: {_plain(error)}"
+                    "bad-configuration", f"[database] connection leads to no database of ours: {plain_error(error)}"
                 ) from error
         raise AssertionError("there is at least one attempt")
 
@@ -85,7 +105,8 @@ class Database:
         """Run `work` in one transaction and commit; on a conflict roll back and run it anew.
 
         work: may be called several times, so it must do nothing that a rollback does not undo.
-        Raises DatabaseAway when the connection is lost or cannot be had.
+        Raises StatementTooSlow; DatabaseAway when the connection is lost or cannot be had, the database takes nothing
+        just now, or a conflict outlasts all runs.
         """
 
         @db_api.wrap_db_retry(  # type: ignore[untyped-decorator]
@@ -102,15 +123,19 @@ class Database:
 
         try:
             outcome: Result = attempt()
-        except _AWAY as error:
-            raise DatabaseAway(_plain(error)) from error
+        except (*_AWAY, *_CONFLICTS) as error:
+            raise _why_away(error) from error
+        except (db_exception.DBError, DBAPIError) as error:
+            if not _is_of_the_moment(error):
+                raise
+            raise _why_away(error) from error
         return outcome
 
     def read(self, work: Callable[[Connection], Result]) -> Result:
         """Run `work`, which writes nothing, without a transaction: each statement sees what is committed by then.
 
         That takes one round trip to the database instead of four: for the few questions that are asked all the time,
-        and answered by one statement. Raises DatabaseAway when no connection can be had.
+        and answered by one statement. Raises DatabaseAway when no connection can be had; StatementTooSlow.
         """
         try:
             try:
@@ -123,7 +148,7 @@ class Database:
                 with self._reader.connect() as connection:
                     return work(connection)
         except _AWAY as error:
-            raise DatabaseAway(_plain(error)) from error
+            raise _why_away(error) from error
 
     def close(self) -> None:
         """Give all connections back."""
@@ -171,6 +196,22 @@ def _is_conflict(error: Exception) -> bool:
     return isinstance(error, OperationalError) and "database is locked" in str(error)
 
 
+def _is_of_the_moment(error: Exception) -> bool:
+    """Whether what failed has nothing to do with what was written, so that the same may succeed later.
+
+    A standby, or a server that was set read-only for want of room (InternalError, to PostgreSQL); tables that are not
+    there while a backup is restored, or rights that are missing (ProgrammingError, by PEP 249).
+    """
+    if isinstance(error, db_exception.DBNonExistentTable):
+        return True
+    # oslo.db passes some of them on as they are.
+    return isinstance(getattr(error, "inner_exception", error), InternalError | ProgrammingError)
+
+
+def _why_away(error: Exception) -> DatabaseAway:
+    return (StatementTooSlow if time_limits.ran_out(error) else DatabaseAway)(plain_error(error))
+
+
 def _read_url(connection: str) -> URL:
     """Check what [database] connection says, as far as that goes without connecting. Raises UsageError."""
     try:
@@ -198,7 +239,9 @@ def _read_url(connection: str) -> URL:
         ) from error
     except OSError as error:
         raise UsageError(
-            "bad-configuration", f"the folder of [database] connection cannot be made: {error.strerror}"
+            "bad-configuration",
+            f"the folder of [database] connection, {str(error.filename)!r}, cannot be made: {error.strerror}."
+            " Without a [database] connection it is that of [DEFAULT] state_path",
         ) from error
     return _with_utf8mb4(url)
 
@@ -210,6 +253,6 @@ def _with_utf8mb4(url: URL) -> URL:
     return url
 
 
-def _plain(error: Exception) -> str:
-    """The driver's own first line, without SQLAlchemy's link and without the statement."""
+def plain_error(error: Exception) -> str:
+    """What to tell people of it: the driver's own first line, without SQLAlchemy's link and without the statement."""
     return str(getattr(error, "inner_exception", None) or error).splitlines()[0]

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, true
+from sqlalchemy import ColumnElement, and_, false, func, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from manifest_service.manifests.models import Verification
 from manifest_service.manifests.verifications import UnknownMarker, VerificationRecord, as_record
+from manifest_service.manifests.visibility import Visibility, may_see_image
 from manifest_service.verdicts import Verdict
 
 WORST_FIRST = (
@@ -59,7 +60,7 @@ class FileFilter:
     image_id: str | None = None
 
 
-def list_nodes(session: Session, limit: int, after: NodeMarker | None) -> list[NodeSummary]:
+def list_nodes(session: Session, seen_by: Visibility, limit: int, after: NodeMarker | None) -> list[NodeSummary]:
     """One page of nodes, those that hold corrupt files first, then those with unknown ones, then all others by name.
 
     limit: most nodes to answer. after: the last node of the page before.
@@ -69,10 +70,10 @@ def list_nodes(session: Session, limit: int, after: NodeMarker | None) -> list[N
     begin = 0 if after is None else alarms.index(after.alarm)
     for alarm in alarms[begin:]:
         behind = after.node if after is not None and alarm == after.alarm else None
-        names += _nodes_of(session, alarm, limit - len(names), behind)
+        names += _nodes_of(session, seen_by, alarm, limit - len(names), behind)
         if len(names) == limit:
             break
-    return _summaries(session, names)
+    return _summaries(session, seen_by, names)
 
 
 def marker_of(summary: NodeSummary) -> NodeMarker:
@@ -80,15 +81,17 @@ def marker_of(summary: NodeSummary) -> NodeMarker:
     return NodeMarker(summary.node, next((alarm for alarm in ALARMING if alarm in summary.counts), None))
 
 
-def list_files(session: Session, wanted: FileFilter, limit: int, marker: str | None) -> list[VerificationRecord]:
+def list_files(
+    session: Session, seen_by: Visibility, wanted: FileFilter, limit: int, marker: str | None
+) -> list[VerificationRecord]:
     """One page of files with their latest verdicts, by node. At least one filter must be given: all may be millions.
 
     limit: most records to answer. marker: report id of the last record of the page before. Raises UnknownMarker.
     """
-    query = select(Verification).where(*_conditions(wanted))
+    query = select(Verification).where(_visible(seen_by), *_conditions(wanted))
     if marker is not None:
         last = session.execute(
-            select(Verification.node, Verification.id).where(Verification.report_id == marker)
+            select(Verification.node, Verification.id).where(_visible(seen_by), Verification.report_id == marker)
         ).one_or_none()
         if last is None:
             raise UnknownMarker(marker)
@@ -100,30 +103,38 @@ def list_files(session: Session, wanted: FileFilter, limit: int, marker: str | N
     return [as_record(row) for row in rows]
 
 
-def list_worst(session: Session, image_id: str, limit: int) -> list[VerificationRecord]:
+def list_worst(session: Session, seen_by: Visibility, image_id: str, limit: int) -> list[VerificationRecord]:
     """Files of an image, those with the worst verdicts first; at most `limit`."""
     found: list[VerificationRecord] = []
-    for verdict in count_verdicts(session, image_id):
+    for verdict in count_verdicts(session, seen_by, image_id):
         if len(found) == limit:
             break
         wanted = FileFilter(verdict=verdict, image_id=image_id)
-        found += list_files(session, wanted, limit - len(found), None)
+        found += list_files(session, seen_by, wanted, limit - len(found), None)
     return found
 
 
-def count_verdicts(session: Session, image_id: str) -> dict[Verdict, int]:
+def count_verdicts(session: Session, seen_by: Visibility, image_id: str) -> dict[Verdict, int]:
     """How many files of an image have which verdict, the worst first."""
     rows = session.execute(
         select(Verification.verdict, func.count())
-        .where(*_conditions(FileFilter(image_id=image_id)))
+        .where(_visible(seen_by), *_conditions(FileFilter(image_id=image_id)))
         .group_by(Verification.verdict)
     )
-    return _worst_first({Verdict(verdict): count for verdict, count in rows})
+    return _worst_first({str(verdict): count for verdict, count in rows})
 
 
-def _nodes_of(session: Session, alarm: Verdict | None, limit: int, behind: str | None) -> Sequence[str]:
+def _visible(seen_by: Visibility) -> ColumnElement[bool]:
+    return may_see_image(seen_by, Verification.image_id) if seen_by.nodes else false()
+
+
+def _nodes_of(
+    session: Session, seen_by: Visibility, alarm: Verdict | None, limit: int, behind: str | None
+) -> Sequence[str]:
     """Names of the nodes that one alarm, and none before it, brings forward. behind: only those after this name."""
-    query = select(Verification.node).where(Verification.is_latest == true(), *_never_earlier(alarm))
+    query = select(Verification.node).where(
+        Verification.is_latest == true(), _visible(seen_by), *_never_earlier(seen_by, alarm)
+    )
     if alarm is not None:
         query = query.where(Verification.verdict == alarm)
     if behind is not None:
@@ -131,32 +142,34 @@ def _nodes_of(session: Session, alarm: Verdict | None, limit: int, behind: str |
     return session.scalars(query.group_by(Verification.node).order_by(Verification.node).limit(limit)).all()
 
 
-def _never_earlier(alarm: Verdict | None) -> Iterator[ColumnElement[bool]]:
+def _never_earlier(seen_by: Visibility, alarm: Verdict | None) -> Iterator[ColumnElement[bool]]:
     """Conditions: the node holds no file of an alarm that comes before this one."""
     for earlier in ALARMING if alarm is None else ALARMING[: ALARMING.index(alarm)]:
         other = aliased(Verification)
         yield (
             ~select(other.id)
             .where(and_(other.is_latest == true(), other.verdict == earlier, other.node == Verification.node))
+            .where(may_see_image(seen_by, other.image_id))
             .exists()
         )
 
 
-def _summaries(session: Session, names: Sequence[str]) -> list[NodeSummary]:
+def _summaries(session: Session, seen_by: Visibility, names: Sequence[str]) -> list[NodeSummary]:
     rows = session.execute(
         select(Verification.node, Verification.verdict, func.count(), func.max(Verification.checked_at))
-        .where(Verification.is_latest == true(), Verification.node.in_(names))
+        .where(Verification.is_latest == true(), Verification.node.in_(names), _visible(seen_by))
         .group_by(Verification.node, Verification.verdict)
     )
-    counts: dict[str, dict[Verdict, int]] = {name: {} for name in names}
+    counts: dict[str, dict[str, int]] = {name: {} for name in names}
     checked: dict[str, datetime] = {}
     for node, verdict, count, checked_at in rows:
-        counts[node][Verdict(verdict)] = count
+        counts[node][verdict] = count
         checked[node] = max(checked_at, checked.get(node, checked_at))
     return [NodeSummary(name, _worst_first(counts[name]), checked[name]) for name in names]
 
 
-def _worst_first(counts: Mapping[Verdict, int]) -> dict[Verdict, int]:
+def _worst_first(counts: Mapping[str, int]) -> dict[Verdict, int]:
+    """Of the verdicts that are known here: a newer version may have recorded others."""
     return {verdict: counts[verdict] for verdict in WORST_FIRST if verdict in counts}
 
 

@@ -2,6 +2,7 @@
 
 The state after a set of observations depends on the set alone, not on its order, nor on how often each arrives: the
 newest observation describes the image, a deletion is for ever, and the first one that holds data asks for a manifest.
+(Of those whose times lie ahead that is not so: see `ordering`.)
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 
+from oslo_log import log
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from manifest_service.errors import ManifestServiceError
-from manifest_service.manifests import immutability, pending, serving
+from manifest_service.manifests import immutability, ordering, pending, serving
 from manifest_service.manifests.database import database_now
 from manifest_service.manifests.history import add_event
 from manifest_service.manifests.immutability import Content
-from manifest_service.manifests.models import Event, Image, Manifest, QueueEntry
+from manifest_service.manifests.models import Event, Image, Manifest
 from manifest_service.manifests.states import UNFINISHED, EventKind, Status
 from manifest_service.manifests.values import ImageObservation, is_large
+from manifest_service.manifests.work_models import QueueEntry
+
+LOG = log.getLogger(__name__)
 
 _NAMED_IMAGE = re.compile(r"\bimage ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b")
 MAX_REJECTION_TEXT = 1000
@@ -49,6 +54,13 @@ def observe(session: Session, seen: ImageObservation) -> None:
 def observe_all(session: Session, observations: Sequence[ImageObservation]) -> None:
     """Take in observations in their order, as `observe` does each, in a few statements for all of them."""
     now = database_now(session)
+    for ahead in (seen for seen in observations if ordering.is_ahead(seen.order, now)):
+        LOG.warning(
+            "what is said of image %s has a time that lies ahead of the database's clock by more than %s, and gives way"
+            " to whatever is said next. Are the clocks of Glance's hosts, of the database's and of this one right?",
+            ahead.image_id,
+            ordering.CLOCKS_APART,
+        )
     image_ids = sorted({seen.image_id for seen in observations})
     images = {image.image_id: image for image in session.scalars(select(Image).where(Image.image_id.in_(image_ids)))}
     # After the images: whoever finishes a manifest from here on changes its image's version, and has this run again.
@@ -88,10 +100,11 @@ def _take_in_new(
     manifests = [manifest for _, manifest in made if manifest is not None]
     session.add_all(manifests)
     session.flush()
-    session.add_all(pending.new_entry(manifest, now) for manifest in manifests)
+    requests = {seen.image_id: seen.request_id for seen in observations}
+    session.add_all(pending.new_entry(manifest, now, requests[manifest.image_id]) for manifest in manifests)
     for seen, (image, manifest) in zip(observations, made, strict=True):
         if seen.deleted:
-            mark_deleted(session, image, seen.deleted_at or seen.observed_at, now)
+            mark_deleted(session, image, _deleted_at(seen, now), now)
         elif manifest is not None:
             _add_uploaded(session, seen, now)
     return made
@@ -101,21 +114,21 @@ def _take_in_known(
     session: Session, image: Image, latest: Manifest | None, seen: ImageObservation, now: datetime
 ) -> Manifest | None:
     """Take in what is said of an image that has a row. latest: its latest manifest. Gives the latest one from now."""
-    is_newest = seen.order > image.observed_order
+    is_newest = ordering.is_newer(seen.order, image.observed_order, now)
     was_imported = image.imported_at is not None and (seen.holds_data or seen.deleted)
     if was_imported:
         image.imported_at = image.deleted_at = None  # It is our own Glance's from now on.
     if is_newest:
         _describe(image, seen)
     if seen.deleted and image.deleted_at is None:
-        mark_deleted(session, image, seen.deleted_at or seen.observed_at, now)
+        mark_deleted(session, image, _deleted_at(seen, now), now)
         return _latest_manifest(session, image.image_id)
     if not seen.holds_data or image.deleted_at is not None:
         return latest
     if latest is None or was_imported:
         session.flush()
         _add_uploaded(session, seen, now)
-        return pending.add_manifest(session, image, seen.size, seen.checksums, now)
+        return pending.add_manifest(session, image, seen.size, seen.checksums, now, request_id=seen.request_id)
     return _compare(session, image, latest, seen, now) if is_newest else latest
 
 
@@ -146,7 +159,7 @@ def restore(session: Session, seen: ImageObservation, found_by: str) -> bool:
     add_event(session, seen.image_id, EventKind.RESTORED, now, {"found_by": found_by})
     latest = _latest_manifest(session, seen.image_id)
     if latest is not None and latest.status == Status.DELETED:
-        pending.add_manifest(session, image, seen.size, seen.checksums, now)
+        pending.add_manifest(session, image, seen.size, seen.checksums, now, request_id=seen.request_id)
     session.flush()
     observe(session, seen)
     return True
@@ -173,9 +186,10 @@ def record_rejected_upload(session: Session, text: str, message_id: str | None) 
     add_event(session, image_id, EventKind.UPLOAD_REJECTED, database_now(session), detail, message_id=message_id)
 
 
-def request_computation(session: Session, image_id: str) -> None:
+def request_computation(session: Session, image_id: str, request_id: str | None = None) -> None:
     """Ask for a new revision of an image's manifest; nothing changes where one is waiting or under way already.
 
+    request_id: of the call that asks, for logs and the history.
     Raises ImageUnknown, or ImageDeleted.
     """
     image = session.scalar(select(Image).where(Image.image_id == image_id))
@@ -187,8 +201,9 @@ def request_computation(session: Session, image_id: str) -> None:
     if latest is not None and latest.status in UNFINISHED:
         return
     now = database_now(session)
-    manifest = pending.add_manifest(session, image, image.size, image.checksums, now)
-    add_event(session, image_id, EventKind.COMPUTATION_REQUESTED, now, {"revision": manifest.revision})
+    manifest = pending.add_manifest(session, image, image.size, image.checksums, now, request_id=request_id)
+    detail = {"revision": manifest.revision, **_asked_by(request_id)}
+    add_event(session, image_id, EventKind.COMPUTATION_REQUESTED, now, detail)
     serving.refresh(session, image_id, now)
 
 
@@ -222,8 +237,18 @@ def mark_deleted(
     add_event(session, image.image_id, EventKind.DELETED, now, {} if found_by is None else {"found_by": found_by})
 
 
+def _deleted_at(seen: ImageObservation, now: datetime) -> datetime:
+    return ordering.not_ahead(seen.deleted_at or seen.observed_at, now)
+
+
 def _add_uploaded(session: Session, seen: ImageObservation, now: datetime) -> None:
-    add_event(session, seen.image_id, EventKind.UPLOADED, now, {"size": seen.size, **seen.checksums})
+    detail = {"size": seen.size, **seen.checksums, **_asked_by(seen.request_id)}
+    add_event(session, seen.image_id, EventKind.UPLOADED, now, detail)
+
+
+def _asked_by(request_id: str | None) -> dict[str, str]:
+    """What a line of history says of a request, so that the logs of all processes can be searched for it."""
+    return {} if request_id is None else {"request_id": request_id}
 
 
 def _compare(session: Session, image: Image, latest: Manifest, seen: ImageObservation, now: datetime) -> Manifest:
@@ -232,7 +257,7 @@ def _compare(session: Session, image: Image, latest: Manifest, seen: ImageObserv
     changed = Content(latest.expected_size, known).contradictions(Content(seen.size, seen.checksums))
     if latest.status not in UNFINISHED:
         if changed:
-            latest = pending.add_manifest(session, image, seen.size, seen.checksums, now)
+            latest = pending.add_manifest(session, image, seen.size, seen.checksums, now, request_id=seen.request_id)
             image.current_revision = latest.revision
     elif changed or not _compares_already(latest):
         # Not computed yet: aim it at what is there now. A worker that is at it compares once more before it finishes.
@@ -243,7 +268,7 @@ def _compare(session: Session, image: Image, latest: Manifest, seen: ImageObserv
         latest.expected_size = seen.size
         latest.expected_checksums = dict(seen.checksums) if changed else known | dict(seen.checksums)
     if changed:
-        detail = {"revision": latest.revision, "size": seen.size, **seen.checksums}
+        detail = {"revision": latest.revision, "size": seen.size, **seen.checksums, **_asked_by(seen.request_id)}
         add_event(session, image.image_id, EventKind.RE_UPLOADED, now, detail)
         immutability.report(session, image.image_id, "glance", {"revision": latest.revision, "differs": changed}, now)
     return latest

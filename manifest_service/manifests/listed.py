@@ -6,11 +6,14 @@ A list is mostly what is known already. Taking that in again would write every r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from manifest_service.manifests import ordering
+from manifest_service.manifests.database import database_now
 from manifest_service.manifests.models import Image
 from manifest_service.manifests.values import ImageObservation
 
@@ -35,7 +38,8 @@ def compare(session: Session, listed: Sequence[ImageObservation]) -> list[Standi
     """How each of these images stands here."""
     rows = session.scalars(select(Image).where(Image.image_id.in_([seen.image_id for seen in listed])))
     known = {row.image_id: row for row in rows}
-    return [_standing(known.get(seen.image_id), seen) for seen in listed]
+    now = database_now(session)
+    return [_standing(known.get(seen.image_id), seen, now) for seen in listed]
 
 
 def present(session: Session) -> set[str]:
@@ -44,14 +48,16 @@ def present(session: Session) -> set[str]:
     return set(session.scalars(query))
 
 
-def _standing(image: Image | None, seen: ImageObservation) -> Standing:
+def _standing(image: Image | None, seen: ImageObservation, now: datetime) -> Standing:
     if image is not None and image.deleted_at is not None and image.imported_at is None:
         return Standing.DELETED
     if seen.holds_data and (image is None or image.imported_at is not None or image.current_revision is None):
         return Standing.NEW
     if image is None:
         return Standing.WITHOUT_DATA
-    is_news = image.imported_at is None and seen.order > image.observed_order and not _says_the_same(image, seen)
+    if image.imported_at is not None or _says_the_same(image, seen):
+        return Standing.UNCHANGED
+    is_news = ordering.is_newer(seen.order, image.observed_order, now)
     return Standing.CHANGED if is_news else Standing.UNCHANGED
 
 

@@ -1,4 +1,7 @@
-"""The tables. Relations are followed by explicit queries, not by attributes, so that each query can be seen."""
+"""The tables. Relations are followed by explicit queries, not by attributes, so that each query can be seen.
+
+`work_models` has those of the work that is under way.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +9,19 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     String,
     Text,
     UniqueConstraint,
-    false,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-from manifest_service.manifests.columns import CompressedText, LongText, RowNumber, UtcDateTime
-
-# utf8mb4_bin: identifiers and digests compare byte by byte on MariaDB too, and names may hold any character.
-_MARIADB = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
-
-
-class Base(DeclarativeBase):
-    """Names every constraint, so that a migration can name it too."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
+from manifest_service.manifests.base import MARIADB, Base
+from manifest_service.manifests.columns import CompressedText, Json, LongText, RowNumber, UtcDateTime
 
 
 class Image(Base):
@@ -47,11 +32,12 @@ class Image(Base):
     __table_args__ = (
         Index("ix_images_status_id", "status", "id"),
         Index("ix_images_owner_id", "owner", "id"),
+        Index("ix_images_visibility_id", "visibility", "id"),
         Index("ix_images_disk_format_id", "disk_format", "id"),
         # With these operators PostgreSQL finds the beginning of a name by it, whatever the database's language.
         Index("ix_images_name_id", "name", "id", postgresql_ops={"name": "varchar_pattern_ops"}),
         Index("ix_images_changed_at_id", "changed_at", "id"),
-        _MARIADB,
+        MARIADB,
     )
 
     id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
@@ -66,11 +52,11 @@ class Image(Base):
     container_format: Mapped[str | None] = mapped_column(String(32))
     size: Mapped[int | None] = mapped_column(BigInteger)
     """Bytes of the source, as Glance recorded them."""
-    checksums: Mapped[dict[str, str]] = mapped_column(JSON)
+    checksums: Mapped[dict[str, str]] = mapped_column(Json)
     """Of the source, algorithm to hex, as Glance recorded them: `checksum` under md5, `os_hash_value` under its own."""
     glance_status: Mapped[str] = mapped_column(String(32))
     observed_order: Mapped[str] = mapped_column(String(160))
-    """Sorts observations of one image from old to new; see `intake.order_of`."""
+    """Sorts observations of one image from old to new; see `values.ImageObservation.order` and `ordering`."""
     current_revision: Mapped[int | None] = mapped_column(Integer)
     """The revision that is served; none until Glance has had the image active once."""
     status: Mapped[str | None] = mapped_column(String(16))
@@ -87,6 +73,24 @@ class Image(Base):
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
 
 
+class ImageMember(Base):
+    """A project that a `shared` image is shared with, or was: members' messages come in any order, as images' do.
+
+    No foreign key: a member may be known before its image.
+    """
+
+    __tablename__ = "image_members"
+    __table_args__ = (Index("ix_image_members_member_image_id", "member", "image_id"), MARIADB)
+
+    image_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    member: Mapped[str] = mapped_column(String(255), primary_key=True)
+    """Glance's member_id: a project."""
+    is_member: Mapped[bool] = mapped_column(Boolean)
+    """False once it was taken off again."""
+    observed_order: Mapped[str] = mapped_column(String(80))
+    """Sorts observations of one member from old to new; see `members`."""
+
+
 class Manifest(Base):
     """One computation of one image's disk: a revision. Once it is ready it never changes."""
 
@@ -94,7 +98,7 @@ class Manifest(Base):
     __table_args__ = (
         UniqueConstraint("image_id", "revision"),
         Index("ix_manifests_status_id", "status", "id"),
-        _MARIADB,
+        MARIADB,
     )
 
     id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
@@ -104,14 +108,14 @@ class Manifest(Base):
     code: Mapped[str | None] = mapped_column(String(64))
     reason: Mapped[str | None] = mapped_column(Text)
     expected_size: Mapped[int | None] = mapped_column(BigInteger)
-    expected_checksums: Mapped[dict[str, str]] = mapped_column(JSON)
+    expected_checksums: Mapped[dict[str, str]] = mapped_column(Json)
     """What Glance recorded of the source when this was asked for; the computation must find the same."""
     disk_format: Mapped[str | None] = mapped_column(String(32))
     virtual_size: Mapped[int | None] = mapped_column(BigInteger)
     source_size: Mapped[int | None] = mapped_column(BigInteger)
-    source_checksums: Mapped[dict[str, str]] = mapped_column(JSON)
+    source_checksums: Mapped[dict[str, str]] = mapped_column(Json)
     """Algorithm to hex, computed by us over the source in the same pass."""
-    warnings: Mapped[list[str]] = mapped_column(JSON)
+    warnings: Mapped[list[str]] = mapped_column(Json)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     computed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -122,7 +126,7 @@ class ManifestDigest(Base):
     """One digest of a manifest's disk; a table of its own so that a digest leads back to its images."""
 
     __tablename__ = "manifest_digests"
-    __table_args__ = (Index("ix_manifest_digests_algorithm_value", "algorithm", "value"), _MARIADB)
+    __table_args__ = (Index("ix_manifest_digests_algorithm_value", "algorithm", "value"), MARIADB)
 
     manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
     algorithm: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -133,7 +137,7 @@ class ManifestBlockMap(Base):
     """The block map of a manifest's disk; a table of its own since it may have megabytes."""
 
     __tablename__ = "manifest_block_maps"
-    __table_args__ = (_MARIADB,)
+    __table_args__ = (MARIADB,)
 
     manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
     document: Mapped[str] = mapped_column(CompressedText)
@@ -144,7 +148,7 @@ class ManifestStatement(Base):
     """The signed statement of a ready manifest, as it was made with it."""
 
     __tablename__ = "manifest_statements"
-    __table_args__ = (Index("ix_manifest_statements_key_id_manifest_id", "key_id", "manifest_id"), _MARIADB)
+    __table_args__ = (Index("ix_manifest_statements_key_id_manifest_id", "key_id", "manifest_id"), MARIADB)
 
     manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
     key_id: Mapped[str] = mapped_column(String(64))
@@ -156,7 +160,7 @@ class SigningKey(Base):
     """A public key that statements were signed with: served to all, and kept after its private half has gone."""
 
     __tablename__ = "signing_keys"
-    __table_args__ = (_MARIADB,)
+    __table_args__ = (MARIADB,)
 
     key_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     """SHA-256 of the key's SubjectPublicKeyInfo (DER), in hex."""
@@ -167,62 +171,6 @@ class SigningKey(Base):
     """When the first statement of it came from another site; None for a key that was used here."""
 
 
-class QueueEntry(Base):
-    """A manifest that waits for a worker or is being computed by one. It goes when the manifest is final."""
-
-    __tablename__ = "queue_entries"
-    __table_args__ = (Index("ix_queue_entries_is_large_due_at", "is_large", "due_at", "manifest_id"), _MARIADB)
-
-    manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
-    image_id: Mapped[str] = mapped_column(String(36), index=True)
-    is_large: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    """Which of two lanes it waits in, so that small ones need not wait for large ones; see `values.is_large`."""
-    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    """When a worker may take it: now for a new one, later after a failed attempt, the lease's end once taken."""
-    attempts: Mapped[int] = mapped_column(Integer)
-    lease: Mapped[str | None] = mapped_column(String(36))
-    """Token of the claim that holds it. Whoever shows another token has lost it and may write nothing."""
-    worker: Mapped[str | None] = mapped_column(String(255))
-    bytes_done: Mapped[int] = mapped_column(BigInteger)
-    bytes_total: Mapped[int] = mapped_column(BigInteger)
-    enqueued_at: Mapped[datetime] = mapped_column(UtcDateTime)
-
-
-class Duty(Base):
-    """Work that one process does for all of them, now and then; whoever holds the lease does it."""
-
-    __tablename__ = "duties"
-    __table_args__ = (_MARIADB,)
-
-    name: Mapped[str] = mapped_column(String(32), primary_key=True)
-    lease: Mapped[str | None] = mapped_column(String(36))
-    """Token of the claim that holds it; None where nobody is at it."""
-    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    holder: Mapped[str | None] = mapped_column(String(255))
-    """Who is at it, or was last."""
-    state: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """What the next run goes on from."""
-    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    """When the last run ended that was not broken off."""
-    failed_runs: Mapped[int] = mapped_column(Integer)
-    """In a row, up to the last one."""
-    outcome: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """What came of the last run: figures, or `code` and `reason`."""
-
-
-class Scrub(Base):
-    """When a ready manifest's source was last read again, and what was found."""
-
-    __tablename__ = "scrubs"
-    __table_args__ = (_MARIADB,)
-
-    manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
-    scrubbed_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    findings: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """Place (`store`, `glance`) → what is not as it was; a finding that stands here is not reported again."""
-
-
 class Event(Base):
     """One line of an image's history."""
 
@@ -230,7 +178,7 @@ class Event(Base):
     __table_args__ = (
         Index("ix_events_image_id_id", "image_id", "id"),
         Index("ix_events_kind_id", "kind", "id"),
-        _MARIADB,
+        MARIADB,
     )
 
     id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
@@ -240,7 +188,7 @@ class Event(Base):
     at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     message_id: Mapped[str | None] = mapped_column(String(64), unique=True)
     """The notification's own id where it is recorded as such, so that a second delivery is not recorded twice."""
-    detail: Mapped[dict[str, Any]] = mapped_column(JSON)
+    detail: Mapped[dict[str, Any]] = mapped_column(Json)
 
 
 class Verification(Base):
@@ -259,7 +207,7 @@ class Verification(Base):
         Index("ix_verifications_is_latest_node", "is_latest", "node", "verdict", "id"),
         Index("ix_verifications_is_latest_verdict", "is_latest", "verdict", "node", "id"),
         Index("ix_verifications_image_id_is_latest", "image_id", "is_latest", "verdict", "node", "id"),
-        _MARIADB,
+        MARIADB,
     )
 
     id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
@@ -276,7 +224,7 @@ class Verification(Base):
     verdict: Mapped[str] = mapped_column(String(32))
     evidence: Mapped[str | None] = mapped_column(String(32))
     algorithm: Mapped[str | None] = mapped_column(String(32))
-    differs: Mapped[list[list[int]]] = mapped_column(JSON)
+    differs: Mapped[list[list[int]]] = mapped_column(Json)
     """[offset, length] of the ranges that differ, in bytes."""
     size: Mapped[int | None] = mapped_column(BigInteger)
     """Bytes of the file."""
@@ -285,5 +233,7 @@ class Verification(Base):
     """By the node's clock."""
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     """By the database's clock."""
+    reported_by: Mapped[str | None] = mapped_column(String(255))
+    """Keystone's id of the user who reported it; None where nobody was authenticated."""
     is_latest: Mapped[bool | None] = mapped_column(Boolean)
     """True for the row of this node and file that was checked last, NULL (never false) for all others."""

@@ -8,20 +8,27 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from manifest_service.manifests.models import Image, Manifest, QueueEntry
+from manifest_service.manifests.models import Image, Manifest
 from manifest_service.manifests.states import Status
 from manifest_service.manifests.values import is_large
+from manifest_service.manifests.work_models import QueueEntry
 
 
-def add_manifest(
-    session: Session, image: Image, size: int | None, checksums: Mapping[str, str], now: datetime
+def add_manifest(  # noqa: PLR0913
+    session: Session,
+    image: Image,
+    size: int | None,
+    checksums: Mapping[str, str],
+    now: datetime,
+    *,
+    request_id: str | None = None,
 ) -> Manifest:
-    """Add the next revision, pending, with its queue entry."""
+    """Add the next revision, pending, with its queue entry. request_id: what asks for it."""
     newest = session.scalar(select(func.max(Manifest.revision)).where(Manifest.image_id == image.image_id))
     manifest = new_manifest(image, (newest or 0) + 1, size, checksums, now)
     session.add(manifest)
     session.flush()
-    session.add(new_entry(manifest, now))
+    session.add(new_entry(manifest, now, request_id))
     if not _serves_ready(session, image):
         image.current_revision = manifest.revision
     return manifest
@@ -45,8 +52,8 @@ def new_manifest(
     )
 
 
-def new_entry(manifest: Manifest, now: datetime) -> QueueEntry:
-    """The entry of a manifest that has its number, due at once, in no session yet."""
+def new_entry(manifest: Manifest, now: datetime, request_id: str | None = None) -> QueueEntry:
+    """The entry of a manifest that has its number, due at once, in no session yet. request_id: what asks for it."""
     return QueueEntry(
         manifest_id=manifest.id,
         image_id=manifest.image_id,
@@ -56,6 +63,7 @@ def new_entry(manifest: Manifest, now: datetime) -> QueueEntry:
         bytes_done=0,
         bytes_total=0,
         enqueued_at=now,
+        request_id=request_id,
     )
 
 

@@ -21,20 +21,15 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    union,
 )
 from sqlalchemy.orm import Session
 
-from manifest_service.manifests.models import (
-    Image,
-    Manifest,
-    ManifestBlockMap,
-    ManifestDigest,
-    ManifestStatement,
-    QueueEntry,
-)
+from manifest_service.manifests.models import Image, Manifest, ManifestDigest, ManifestStatement
 from manifest_service.manifests.records import SERVED, Rows, joined, read, read_served, read_unchecked
 from manifest_service.manifests.states import Status
 from manifest_service.manifests.values import ManifestRecord
+from manifest_service.manifests.visibility import Visibility, may_see, ways_to_see
 
 
 @dataclass(frozen=True)
@@ -86,90 +81,99 @@ class UnknownMarker(LookupError):
     """The marker of a page is none of a page in this order, or of an image that has not been seen."""
 
 
-def get_current(session: Session | Connection, image_id: str) -> ManifestRecord | None:
+def get_current(session: Session | Connection, seen_by: Visibility, image_id: str) -> ManifestRecord | None:
     """The manifest that is served for an image, or None where there is none (yet)."""
-    return read_served(session, image_id)
+    return read_served(session, seen_by, image_id)
 
 
-def get_newest(session: Session, image_id: str) -> ManifestRecord | None:
+def get_newest(session: Session, seen_by: Visibility, image_id: str) -> ManifestRecord | None:
     """The newest revision of an image's manifest, be it served yet or not."""
-    query = joined(Manifest.image_id == Image.image_id).where(Image.image_id == image_id)
+    query = joined(Manifest.image_id == Image.image_id).where(Image.image_id == image_id, may_see(seen_by))
     return next(iter(read(session, query.order_by(Manifest.revision.desc()).limit(1))), None)
 
 
-def get_revision(session: Session, image_id: str, revision: int) -> ManifestRecord | None:
+def get_revision(session: Session, seen_by: Visibility, image_id: str, revision: int) -> ManifestRecord | None:
     """One revision of an image's manifest, whatever its state."""
-    query = joined(Manifest.image_id == Image.image_id).where(Image.image_id == image_id, Manifest.revision == revision)
+    query = joined(Manifest.image_id == Image.image_id).where(
+        Image.image_id == image_id, Manifest.revision == revision, may_see(seen_by)
+    )
     return next(iter(read(session, query)), None)
 
 
-def get_block_map(session: Session, image_id: str) -> str | None:
-    """The block map of the manifest that is served for an image, as a bmap 2.0 document; None where it has none."""
-    return session.scalar(
-        select(ManifestBlockMap.document)
-        .join(Manifest, Manifest.id == ManifestBlockMap.manifest_id)
-        .join(Image, SERVED)
-        .where(Image.image_id == image_id)
-    )
-
-
-def list_current(
-    session: Session, wanted: ManifestFilter, limit: int, marker: str | None, order: Order = NEWEST_FIRST
+def list_current(  # noqa: PLR0913, PLR0917
+    session: Session,
+    seen_by: Visibility,
+    wanted: ManifestFilter,
+    limit: int,
+    marker: str | None,
+    order: Order = NEWEST_FIRST,
 ) -> list[ManifestRecord]:
     """One page of current manifests.
 
     limit: most records to answer. marker: `order.marker_of` the last record of the page before. Raises UnknownMarker.
     """
-    columns = [Image.id] if order.key is SortKey.CREATED_AT else [Image.changed_at, Image.id]
-    ordering = [each.desc() if order.descending else each.asc() for each in columns]
+    ordering = _ordering(Image.__table__.c, order)
     query = _narrowed(joined(SERVED), wanted).order_by(*ordering).limit(limit)
     if marker is not None:
-        query = _by_index(query.where(_behind(session, marker, order)), wanted, order)
-    return read(session, query) if wanted.digest is None else _read_sorted(session, query, *ordering)
+        query = query.where(_behind(session, seen_by, marker, order))
+    if not seen_by.is_unlimited:
+        return _read_ways(session, seen_by, query, limit, order)
+    if wanted.digest is not None:
+        return _read_sorted(session, query, *ordering)
+    return read(session, query if marker is None else _by_index(query, wanted, order))
 
 
-def count_current(session: Session, wanted: ManifestFilter) -> int:
+def count_current(session: Session, seen_by: Visibility, wanted: ManifestFilter) -> int:
     """How many current manifests there are to list."""
-    query = select(func.count()).select_from(Image).join(Manifest, SERVED)
+    query = select(func.count()).select_from(Image).join(Manifest, SERVED).where(may_see(seen_by))
     return session.scalar(_narrowed(query, wanted)) or 0
 
 
-def find_by_image_ids(session: Session, image_ids: Sequence[str]) -> list[ManifestRecord]:
+def find_by_image_ids(session: Session, seen_by: Visibility, image_ids: Sequence[str]) -> list[ManifestRecord]:
     """The current manifests of these images."""
-    return read(session, joined(SERVED).where(Image.image_id.in_(image_ids))) if image_ids else []
+    if not image_ids:
+        return []
+    return read(session, joined(SERVED).where(Image.image_id.in_(image_ids), may_see(seen_by)))
 
 
-def find_by_cache_names(session: Session, cache_names: Sequence[str]) -> list[ManifestRecord]:
+def find_by_cache_names(session: Session, seen_by: Visibility, cache_names: Sequence[str]) -> list[ManifestRecord]:
     """The current manifests of the images with these names in Nova's `_base`."""
-    return read(session, joined(SERVED).where(Image.cache_name.in_(cache_names))) if cache_names else []
+    if not cache_names:
+        return []
+    return read(session, joined(SERVED).where(Image.cache_name.in_(cache_names), may_see(seen_by)))
 
 
-def find_by_digests(session: Session, digests: Sequence[tuple[str, str]], limit: int) -> list[ManifestRecord]:
+def find_by_digests(
+    session: Session, seen_by: Visibility, digests: Sequence[tuple[str, str]], limit: int
+) -> list[ManifestRecord]:
     """The current manifests whose disk has one of these (algorithm, hex) digests; at most `limit`, newest first."""
     if not digests:
         return []
     having = exists().where(ManifestDigest.manifest_id == Manifest.id, _any_of(digests))
     newest = Image.id.desc()
-    return _read_sorted(session, joined(SERVED).where(having).order_by(newest).limit(limit), newest)
+    query = joined(SERVED).where(having, may_see(seen_by))
+    return _read_sorted(session, query.order_by(newest).limit(limit), newest)
 
 
-def known_digests(session: Session, digests: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+def known_digests(session: Session, seen_by: Visibility, digests: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
     """Those of these (algorithm, hex) digests that some manifest has."""
     if not digests:
         return set()
-    found = session.execute(select(ManifestDigest.algorithm, ManifestDigest.value).where(_any_of(digests)).distinct())
-    return {(algorithm, value) for algorithm, value in found}
+    query = select(ManifestDigest.algorithm, ManifestDigest.value).where(_any_of(digests)).distinct()
+    if not seen_by.is_unlimited:
+        query = (
+            query.join(Manifest, Manifest.id == ManifestDigest.manifest_id)
+            .join(Image, Image.image_id == Manifest.image_id)
+            .where(may_see(seen_by))
+        )
+    return {(algorithm, value) for algorithm, value in session.execute(query)}
 
 
-def image_is_deleted(session: Session | Connection, image_id: str) -> bool | None:
-    """Whether Glance has deleted the image; None where it has never been seen."""
-    row = session.execute(select(Image.deleted_at).where(Image.image_id == image_id)).one_or_none()
+def image_is_deleted(session: Session | Connection, seen_by: Visibility, image_id: str) -> bool | None:
+    """Whether Glance has deleted the image; None where it has never been seen, or may not be seen by this caller."""
+    query = select(Image.deleted_at).where(Image.image_id == image_id, may_see(seen_by))
+    row = session.execute(query).one_or_none()
     return None if row is None else row.deleted_at is not None
-
-
-def oldest_waiting(session: Session) -> datetime | None:
-    """When the entry that has been in the queue longest came in; None for an empty queue."""
-    return session.scalar(select(func.min(QueueEntry.enqueued_at)))
 
 
 def walk_unchecked(session: Session, after: int, limit: int) -> list[tuple[int, ManifestRecord]]:
@@ -192,13 +196,31 @@ def _read_sorted(session: Session, query: Rows, *ordering: ColumnElement[Any]) -
     return read(session, joined(SERVED).where(Image.id.in_(numbers)).order_by(*ordering)) if numbers else []
 
 
-def _behind(session: Session, marker: str, order: Order) -> ColumnElement[bool]:
+def _ordering(columns: Any, order: Order) -> list[ColumnElement[Any]]:
+    """What sorts rows in this order. columns: `id` and `changed_at` among them, of the table or of a subquery."""
+    names = ["id"] if order.key is SortKey.CREATED_AT else ["changed_at", "id"]
+    return [columns[name].desc() if order.descending else columns[name].asc() for name in names]
+
+
+def _read_ways(session: Session, seen_by: Visibility, query: Rows, limit: int, order: Order) -> list[ManifestRecord]:
+    """The records of a page for who does not see everything: the first of those of each way in which it may see some.
+
+    query: the page that who sees everything would get.
+    """
+    pages = (query.with_only_columns(Image.id, Image.changed_at).where(way).subquery() for way in ways_to_see(seen_by))
+    found = union(*(select(page.c.id, page.c.changed_at) for page in pages)).subquery()
+    numbers = session.scalars(select(found.c.id).order_by(*_ordering(found.c, order)).limit(limit)).all()
+    ordering = _ordering(Image.__table__.c, order)
+    return read(session, joined(SERVED).where(Image.id.in_(numbers)).order_by(*ordering)) if numbers else []
+
+
+def _behind(session: Session, seen_by: Visibility, marker: str, order: Order) -> ColumnElement[bool]:
     """What comes behind a marker. Raises UnknownMarker."""
     time, _, image_id = marker.rpartition("_")
     if bool(time) != (order.key is SortKey.CHANGED_AT):
         raise UnknownMarker(marker)
     try:
-        last = session.scalar(select(Image.id).where(Image.image_id == str(UUID(image_id))))
+        last = session.scalar(select(Image.id).where(Image.image_id == str(UUID(image_id)), may_see(seen_by)))
         at = datetime.fromisoformat(time) if time else None
     except ValueError as error:
         raise UnknownMarker(marker) from error

@@ -16,12 +16,13 @@ from manifest_service.manifests.models import (
     ManifestBlockMap,
     ManifestDigest,
     ManifestStatement,
-    QueueEntry,
     SigningKey,
 )
 from manifest_service.manifests.statements import KeptStatement
 from manifest_service.manifests.states import Status
 from manifest_service.manifests.values import ManifestRecord, Progress
+from manifest_service.manifests.visibility import Visibility, may_see
+from manifest_service.manifests.work_models import QueueEntry
 
 Rows = Select[Any]
 """Of all that a record is made of, except its digests and its statement."""
@@ -65,16 +66,17 @@ _SERVED_OF_IMAGE = (
 )
 
 
-def read_served(session: Session | Connection, image_id: str) -> ManifestRecord | None:
-    """What is served of an image, checked against its statement; None where nothing is."""
-    rows = session.execute(_SERVED_OF_IMAGE, {"image_id": image_id}).all()
+def read_served(session: Session | Connection, seen_by: Visibility, image_id: str) -> ManifestRecord | None:
+    """What is served of an image, checked against its statement; None where nothing is that this caller may see."""
+    query = _SERVED_OF_IMAGE if seen_by.is_unlimited else _SERVED_OF_IMAGE.where(may_see(seen_by))
+    rows = session.execute(query, {"image_id": image_id}).all()
     if not rows:
         return None
     first = rows[0]
     record = _record(first, {row.algorithm: row.value for row in rows if row.algorithm is not None})
-    if first.envelope is None:
-        return record
-    return tampering.checked(record, KeptStatement(first.envelope, first.key_id, first.public_key))
+    has_statement = first.envelope is not None
+    kept = KeptStatement(first.envelope, first.key_id, first.public_key) if has_statement else None
+    return tampering.checked(record, kept)
 
 
 def read(session: Session, query: Rows) -> list[ManifestRecord]:
@@ -117,7 +119,7 @@ def _record(row: Row[Any], digests: Mapping[str, str]) -> ManifestRecord:
         digests=digests,
         source_size=row.source_size,
         source_checksums=row.source_checksums,
-        warnings=tuple(row.warnings) if isinstance(row.warnings, list) else (),
+        warnings=tuple(row.warnings) if isinstance(row.warnings, list) else (row.warnings,),
         has_block_map=row.mapped is not None,
         key_id=row.key_id,
         progress=None if row.bytes_done is None else Progress(row.bytes_done, row.bytes_total),

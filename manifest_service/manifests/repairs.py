@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 from manifest_service.manifests import pending, serving
 from manifest_service.manifests.database import database_now
 from manifest_service.manifests.history import add_event
-from manifest_service.manifests.models import Image, Manifest, QueueEntry
+from manifest_service.manifests.models import Image, Manifest
 from manifest_service.manifests.states import UNFINISHED, EventKind, Status
+from manifest_service.manifests.work_models import QueueEntry
 
 AT_ONCE = 100
 """Rows that one transaction repairs."""

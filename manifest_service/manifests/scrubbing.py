@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,8 +14,9 @@ from manifest_service.manifests import immutability
 from manifest_service.manifests.database import database_now
 from manifest_service.manifests.history import add_event
 from manifest_service.manifests.immutability import Content, expected_content, read_content
-from manifest_service.manifests.models import Image, Manifest, Scrub
+from manifest_service.manifests.models import Image, Manifest
 from manifest_service.manifests.states import EventKind, Status
+from manifest_service.manifests.work_models import Scrub
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,10 @@ def of_image(session: Session, image_id: str) -> Candidate | None:
     return None if row is None else _candidate(row)
 
 
-def note(session: Session, read: Candidate, findings: Mapping[str, Finding]) -> list[str]:
+def note(session: Session, read: Candidate, findings: Mapping[str, Finding], unseen: Collection[str] = ()) -> list[str]:
     """Write down that a source was read, and what was found: place (`store`, `glance`) → finding.
 
+    unseen: places that could not be looked at, so that what was found there before still stands.
     Answers the places of which something is told that was not known: a finding that stands is told once. Nothing is
     written of an image that was deleted meanwhile, or has another revision.
     """
@@ -74,7 +76,7 @@ def note(session: Session, read: Candidate, findings: Mapping[str, Finding]) -> 
     found = {place: finding.as_json() for place, finding in findings.items()}
     news = [place for place, what in found.items() if row.findings.get(place) != what]
     row.scrubbed_at = now
-    row.findings = found
+    row.findings = {place: what for place, what in row.findings.items() if place in unseen} | found
     for place in news:
         detail = {"revision": read.revision, **found[place]}
         add_event(session, read.image_id, EventKind.SOURCE_CHANGED, now, {"place": place, **detail})

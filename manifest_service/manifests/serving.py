@@ -23,6 +23,9 @@ def refresh(session: Session, image_id: str, now: datetime) -> None:
 def refresh_all(session: Session, image_ids: Sequence[str], now: datetime) -> None:
     """Say anew what is served of these images, as `refresh` does of one."""
     session.flush()
+    # Locked before they are written, and in one order. A row that is waited for in the UPDATE itself is read anew by
+    # PostgreSQL when its turn comes, but not the manifests, and a status would stay that is no longer so.
+    session.execute(select(Image.id).where(Image.image_id.in_(image_ids)).order_by(Image.id).with_for_update())
     served = (
         select(Manifest.status)
         .where(Manifest.image_id == Image.image_id, Manifest.revision == Image.current_revision)

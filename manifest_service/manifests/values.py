@@ -27,7 +27,8 @@ class ImageObservation:
     """What one notification, or one operator's call, says of an image at one moment: the domain event.
 
     size: bytes of the source. checksums: of the source, algorithm → hex. updated_at: Glance's own, in whole seconds;
-    observed_at: when the message was made. Both are aware and in UTC.
+    observed_at: when the message was made. Both are aware and in UTC. request_id: of the notification or call, for
+    logs; it says nothing of the image.
     """
 
     image_id: str
@@ -43,6 +44,7 @@ class ImageObservation:
     checksums: Mapping[str, str] = field(default_factory=dict)
     deleted: bool = False
     deleted_at: datetime | None = None
+    request_id: str | None = None
 
     @property
     def holds_data(self) -> bool:
@@ -56,7 +58,8 @@ class ImageObservation:
         Glance's `updated_at` counts whole seconds and several messages share one, so the message's own time comes
         next; the content decides between what is left, so that no two listeners ever disagree.
         """
-        content = json.dumps(asdict(self), sort_keys=True, default=str)
+        said = {name: value for name, value in asdict(self).items() if name != "request_id"}
+        content = json.dumps(said, sort_keys=True, default=str)
         digest = hashlib.sha256(content.encode()).hexdigest()
         return f"{self.updated_at.isoformat()}|{self.observed_at.isoformat(timespec='microseconds')}|{digest}"
 
@@ -66,7 +69,7 @@ class Task:
     """A manifest that a worker has claimed, with all it needs to compute it.
 
     lease: token of the claim. attempt: 1 for the first. expected_size: bytes; expected_checksums: algorithm → hex.
-    is_large: the lane that it waited in.
+    is_large: the lane that it waited in. request_id: what has asked for it, for the log.
     """
 
     manifest_id: int
@@ -79,6 +82,7 @@ class Task:
     expected_size: int | None
     expected_checksums: Mapping[str, str]
     is_large: bool = False
+    request_id: str | None = None
 
 
 @dataclass(frozen=True)

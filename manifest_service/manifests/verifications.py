@@ -11,7 +11,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
+from oslo_log import log
 from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.orm import Session
 
@@ -19,7 +21,10 @@ from manifest_service.manifests.database import database_now
 from manifest_service.manifests.history import add_event
 from manifest_service.manifests.models import Image, Verification
 from manifest_service.manifests.states import EventKind
+from manifest_service.manifests.visibility import Visibility, may_see_image
 from manifest_service.verdicts import Evidence, Verdict
+
+LOG = log.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,16 +34,17 @@ class VerificationReport:
     report_id: a UUID that the node made. image_id, cache_name: of the image that the file belongs to, as far as the
     node knows. algorithm: of the digest that the evidence is, where it is one. differs: (offset, length) of the ranges
     that differ, in bytes. size: bytes of the file. reason: a sentence. checked_at: by the node's clock, in UTC.
+    verdict and evidence are other words where a newer version has recorded them, as during an upgrade.
     """
 
     report_id: str
     file: str
-    verdict: Verdict
+    verdict: Verdict | str
     reason: str
     checked_at: datetime
     image_id: str | None = None
     cache_name: str | None = None
-    evidence: Evidence | None = None
+    evidence: Evidence | str | None = None
     algorithm: str | None = None
     differs: tuple[tuple[int, int], ...] = ()
     size: int | None = None
@@ -46,12 +52,16 @@ class VerificationReport:
 
 @dataclass(frozen=True)
 class VerificationRecord:
-    """A report as it was recorded. received_at: by the database's clock. is_latest: of this node and file."""
+    """A report as it was recorded. received_at: by the database's clock. is_latest: of this node and file.
+
+    reported_by: Keystone's id of the user who reported it; None where nobody was authenticated.
+    """
 
     node: str
     report: VerificationReport
     received_at: datetime
     is_latest: bool
+    reported_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +85,10 @@ class UnknownMarker(LookupError):
     """The marker of a page is no report that has been recorded."""
 
 
-def record(session: Session, node: str, reports: Iterable[VerificationReport]) -> int:
+def record(session: Session, node: str, reports: Iterable[VerificationReport], reported_by: str | None = None) -> int:
     """Record what is new among a node's reports, and answer how many that were.
+
+    reported_by: Keystone's id of the user who reports; None where nobody is authenticated.
 
     The history of an image that is known gets a line with the first verdict on each of its files and with every other
     verdict after that: by the latest report, so that neither each night's match nor a late report makes one.
@@ -87,7 +99,7 @@ def record(session: Session, node: str, reports: Iterable[VerificationReport]) -
     rows: list[Verification] = []
     turns: list[Verification] = []
     for report in new:
-        row = _row(node, report, now)
+        row = _row(node, report, now, reported_by)
         rows.append(row)
         before = latest.get(row.file_key)
         if before is not None and row.checked_at < before.checked_at:
@@ -106,14 +118,19 @@ def record(session: Session, node: str, reports: Iterable[VerificationReport]) -
     return len(rows)
 
 
-def list_page(session: Session, wanted: VerificationFilter, limit: int, marker: str | None) -> list[VerificationRecord]:
+def list_page(
+    session: Session, seen_by: Visibility, wanted: VerificationFilter, limit: int, marker: str | None
+) -> list[VerificationRecord]:
     """One page of verifications, those received last coming first.
 
     limit: most records to answer. marker: report id of the last record of the page before. Raises UnknownMarker.
     """
-    query = select(Verification).where(*_conditions(wanted)).order_by(Verification.id.desc()).limit(limit)
+    if not seen_by.nodes:
+        return []
+    visible = may_see_image(seen_by, Verification.image_id)
+    query = select(Verification).where(visible, *_conditions(wanted)).order_by(Verification.id.desc()).limit(limit)
     if marker is not None:
-        last = session.scalar(select(Verification.id).where(Verification.report_id == marker))
+        last = session.scalar(select(Verification.id).where(visible, Verification.report_id == marker))
         if last is None:
             raise UnknownMarker(marker)
         query = query.where(Verification.id < last)
@@ -144,7 +161,7 @@ def _latest_rows(session: Session, node: str, reports: Sequence[VerificationRepo
     return {row.file_key: row for row in rows}
 
 
-def _row(node: str, report: VerificationReport, now: datetime) -> Verification:
+def _row(node: str, report: VerificationReport, now: datetime, reported_by: str | None) -> Verification:
     return Verification(
         report_id=report.report_id,
         node=node,
@@ -161,6 +178,7 @@ def _row(node: str, report: VerificationReport, now: datetime) -> Verification:
         # A node whose clock is ahead must not keep its later reports from being the latest.
         checked_at=min(report.checked_at, now),
         received_at=now,
+        reported_by=reported_by,
     )
 
 
@@ -199,16 +217,37 @@ def as_record(row: Verification) -> VerificationRecord:
     report = VerificationReport(
         report_id=row.report_id,
         file=row.file,
-        verdict=Verdict(row.verdict),
+        verdict=_known(Verdict, row.verdict),
         reason=row.reason,
         checked_at=row.checked_at,
         image_id=row.image_id,
         cache_name=row.cache_name,
-        evidence=None if row.evidence is None else Evidence(row.evidence),
+        evidence=None if row.evidence is None else _known(Evidence, row.evidence),
         algorithm=row.algorithm,
-        differs=tuple((offset, length) for offset, length in row.differs),
+        differs=_ranges_of(row),
         size=row.size,
     )
     return VerificationRecord(
-        node=row.node, report=report, received_at=row.received_at, is_latest=row.is_latest is not None
+        node=row.node,
+        report=report,
+        received_at=row.received_at,
+        is_latest=row.is_latest is not None,
+        reported_by=row.reported_by,
     )
+
+
+def _ranges_of(row: Verification) -> tuple[tuple[int, int], ...]:
+    """What differs, unless it stands there by somebody's hand, or the file is damaged: the verdict is known then."""
+    ranges: object = row.differs
+    if isinstance(ranges, list):
+        return tuple((offset, length) for offset, length in ranges)
+    LOG.error("verification %s: the database holds no readable ranges of it", row.report_id)
+    return ()
+
+
+def _known(family: type[StrEnum], word: str) -> str:
+    """A word as the member that it is of its family, if it is one."""
+    try:
+        return family(word)
+    except ValueError:
+        return word

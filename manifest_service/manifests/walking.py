@@ -13,13 +13,16 @@ from manifest_service.manifests.models import Manifest, ManifestBlockMap
 from manifest_service.manifests.queries import ManifestFilter, Order
 from manifest_service.manifests.tampering import is_stated_block_map
 from manifest_service.manifests.values import ManifestRecord
+from manifest_service.manifests.visibility import Visibility
 
 PART = 500
 """Manifests that are read in one transaction, and are in memory: a few MiB with their statements."""
 _OLDEST_FIRST = Order(descending=False)
 
 
-def walk(database: Database, wanted: ManifestFilter, part: int = PART) -> Iterator[list[ManifestRecord]]:
+def walk(
+    database: Database, seen_by: Visibility, wanted: ManifestFilter, part: int = PART
+) -> Iterator[list[ManifestRecord]]:
     """Go through the current manifests in the order in which their images were first seen, each image once.
 
     Each part is read in a transaction of its own, and none is open while the caller has a part: what is read is what
@@ -29,7 +32,7 @@ def walk(database: Database, wanted: ManifestFilter, part: int = PART) -> Iterat
     while True:
         last = marker
         records = database.transaction(
-            lambda session: queries.list_current(session, wanted, part, last, _OLDEST_FIRST)  # noqa: B023
+            lambda session: queries.list_current(session, seen_by, wanted, part, last, _OLDEST_FIRST)  # noqa: B023
         )
         if records:
             yield records
@@ -38,9 +41,9 @@ def walk(database: Database, wanted: ManifestFilter, part: int = PART) -> Iterat
         marker = records[-1].image_id
 
 
-def count(database: Database, wanted: ManifestFilter) -> int:
+def count(database: Database, seen_by: Visibility, wanted: ManifestFilter) -> int:
     """How many manifests there are to go through now. Raises DatabaseAway."""
-    return database.transaction(lambda session: queries.count_current(session, wanted))
+    return database.transaction(lambda session: queries.count_current(session, seen_by, wanted))
 
 
 def read_block_map(database: Database, record: ManifestRecord) -> str | None:

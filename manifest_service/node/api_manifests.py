@@ -7,20 +7,24 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from manifest_service.digests.bmap import BlockMap
 from manifest_service.digests.digest import Digest
 from manifest_service.disks.limits import KIB, MIB
-from manifest_service.errors import ManifestServiceError, UsageError
+from manifest_service.errors import AccessCode, ManifestServiceError, UsageError
+from manifest_service.node.access import ANONYMOUS, Access
 from manifest_service.node.expectations import BadManifest, Expected, read_block_map, read_manifest
+from manifest_service.node.timely_http import TimelyAdapter
+from manifest_service.urls import place_of
 
 KEYS_AT_ONCE = 500
 """Names in one lookup: the API takes 1,000 unless it is configured for less."""
+
+MOST_OF_ONE_DISK = 1000
+"""Images with one disk that the API tells of: as many as one page has, unless it is configured for more."""
 
 _TIMEOUT = (5, 30)
 """Seconds to connect, and between two parts of an answer."""
@@ -35,6 +39,7 @@ _PER_STATEMENT = 64 * KIB
 _AT_ONCE = 64 * 1024
 _RETRIES = Retry(
     total=4,
+    other=0,  # A certificate that does not verify will not do so soon.
     backoff_factor=0.5,
     status_forcelist=(429, 502, 503, 504),
     allowed_methods=None,  # Lookups are asked by POST and change nothing; reports carry ids, and count once.
@@ -55,18 +60,17 @@ class Rejected(ManifestServiceError):
 
 
 class ApiClient:
-    """Asks one API, again and again for a while where it does not answer."""
+    """Asks one API, again and again for a while where it does not answer, and anew where it refuses a token."""
 
-    def __init__(self, url: str) -> None:
-        """url: as http://HOST:PORT. Raises UsageError for anything else."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError("bad-url", "the URL of the API is none; http://HOST:PORT was expected")
+    def __init__(self, url: str, access: Access = ANONYMOUS) -> None:
+        """url: as http://HOST:PORT. access: as whom to ask. Raises UsageError for a URL that is none."""
         self.url = url.rstrip("/")
-        self._place = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+        self._place = place_of(url, "the API")
+        self._access = access
         self._session = requests.Session()
+        self._session.verify = access.verify
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=_RETRIES))
+            self._session.mount(scheme, TimelyAdapter(max_retries=_RETRIES))
 
     def get(self, path: str, accept: str, most: int) -> bytes | None:
         """The body of what is at `path`; None where there is nothing. Raises ServiceAway, or BadManifest.
@@ -82,17 +86,13 @@ class ApiClient:
         """
         headers = {"Accept": media_type, "Accept-Encoding": "identity"}
         try:
-            with self._session.get(
-                self.url + path, headers=headers, timeout=_TIMEOUT, stream=True, allow_redirects=False
-            ) as response:
+            with self._open("GET", path, headers) as response:
                 if response.status_code != requests.codes.ok:
                     self._require_success(response.status_code, self._read_body(response, _LARGEST_ANSWER))
                 self._require_length_known(response, media_type)
                 yield from response.iter_content(_AT_ONCE)
         except requests.RequestException as error:
-            raise ServiceAway(
-                "service-away", f"the answer of the API at {self._place} broke off ({type(error).__name__})"
-            ) from error
+            raise self._away(f"the answer of the API at {self._place} broke off", error) from error
 
     def post(self, path: str, body: Mapping[str, Any], most: int = _LARGEST_ANSWER) -> Any:
         """Send JSON, and read the answer as JSON. Raises ServiceAway, Rejected, or BadManifest.
@@ -108,27 +108,51 @@ class ApiClient:
         # Compressed, a short answer could be a long one.
         headers = {"Accept-Encoding": "identity", **headers}
         try:
-            with self._session.request(
-                method,
-                self.url + path,
-                headers=headers,
-                timeout=_TIMEOUT,
-                stream=True,
-                allow_redirects=False,
-                **options,
-            ) as response:
+            with self._open(method, path, headers, **options) as response:
                 body = self._read_body(response, most)
                 status = response.status_code
         except requests.RequestException as error:
-            raise ServiceAway(
-                "service-away", f"the API at {self._place} cannot be asked ({type(error).__name__})"
-            ) from error
+            raise self._away(f"the API at {self._place} cannot be asked", error) from error
         if status in (404, 410) and method == "GET":
             return None
         self._require_success(status, body)
         return body
 
+    def _open(self, method: str, path: str, headers: Mapping[str, str], **options: Any) -> requests.Response:
+        """Begin to ask; once more with another token, if the API refuses the first."""
+        response = self._send(method, path, headers, **options)
+        if response.status_code == requests.codes.unauthorized and self._access.renew():
+            response.close()
+            response = self._send(method, path, headers, **options)
+        return response
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str], **options: Any) -> requests.Response:
+        return self._session.request(
+            method,
+            self.url + path,
+            headers={**headers, **self._access.headers()},
+            timeout=_TIMEOUT,
+            stream=True,
+            allow_redirects=False,
+            **options,
+        )
+
+    def _away(self, what: str, error: Exception) -> ManifestServiceError:
+        if isinstance(error, requests.exceptions.SSLError):
+            return UsageError(
+                AccessCode.BAD_CERTIFICATE, f"the certificate of the API at {self._place} does not verify"
+            )
+        return ServiceAway("service-away", f"{what} ({type(error).__name__})")
+
     def _require_success(self, status: int, body: bytes) -> None:
+        if status == requests.codes.unauthorized:
+            raise UsageError(
+                AccessCode.NOT_AUTHENTICATED, f"the API at {self._place} wants another token ({status}{_code_of(body)})"
+            )
+        if status == requests.codes.forbidden:
+            raise UsageError(
+                AccessCode.NOT_ALLOWED, f"the API at {self._place} does not allow it ({status}{_code_of(body)})"
+            )
         if status in _REJECTED:
             raise Rejected("rejected", f"the API at {self._place} does not take it ({status}{_code_of(body)})")
         if not 200 <= status < 300:
@@ -174,18 +198,14 @@ class ApiManifests:
     def find_by_cache_names(self, cache_names: Iterable[str]) -> Mapping[str, Expected]:
         found: dict[str, Expected] = {}
         for names in _parts(cache_names, KEYS_AT_ONCE):
-            answered = {expected.cache_name: expected for expected in self._look_up({"cache_names": names})}
+            answered = {expected.cache_name: expected for expected in self._look_up({"cache_names": names}, len(names))}
             found |= {name: answered[name] for name in names if name in answered}
         return found
 
     def find_by_digest(self, digest: Digest) -> Expected | None:
-        found = self._look_up({"digests": [str(digest)]})
+        found = self._look_up({"digests": [str(digest)]}, MOST_OF_ONE_DISK)
         current = [expected for expected in found if expected.status == "ready"]
         return next(iter([*current, *found]), None)
-
-    def find_by_image_id(self, image_id: str) -> Expected | None:
-        """The manifest of an image."""
-        return next(iter(self._look_up({"image_ids": [image_id]})), None)
 
     def block_map(self, expected: Expected) -> BlockMap | None:
         if not expected.has_block_map:
@@ -195,8 +215,8 @@ class ApiManifests:
             return None
         return read_block_map(expected, body)
 
-    def _look_up(self, keys: Mapping[str, Sequence[str]]) -> list[Expected]:
-        count = sum(len(values) for values in keys.values())
+    def _look_up(self, keys: Mapping[str, Sequence[str]], count: int) -> list[Expected]:
+        """count: of the manifests that may be answered at most."""
         body: dict[str, object] = dict(keys)
         per_key = _PER_KEY
         if self._with_statements:

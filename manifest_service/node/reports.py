@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any, NoReturn
 
 from manifest_service.disks.source import FileSource, read_padded
 from manifest_service.errors import ComputationFailed, ManifestServiceError, UsageError
-from manifest_service.node.api_manifests import ApiClient, Rejected
+from manifest_service.node.api_manifests import ApiClient, Rejected, ServiceAway
 from manifest_service.node.verdicts import FileVerdict
 
 AT_ONCE = 100
@@ -24,6 +25,8 @@ MOST_SPOOLED = 10000
 """Reports that wait at most: some years of nightly scans of one node."""
 _LONGEST_REASON = 1000
 _LONGEST_FILE = 4096
+_LONGEST_NODE = 255
+_NODE = re.compile(rf"[A-Za-z0-9._:-]{{1,{_LONGEST_NODE}}}")
 
 
 class SpoolFull(ManifestServiceError):
@@ -35,6 +38,12 @@ class Reporter:
 
     def __init__(self, client: ApiClient, node: str, spool: Path) -> None:
         """node: the name of this machine. spool: a folder, made where it is not there. Raises UsageError."""
+        if not _NODE.fullmatch(node):
+            raise UsageError(
+                "bad-node",
+                f"{node[:_LONGEST_NODE]!r} is no name of a node that the API takes: letters, digits and . _ : - were"
+                f" expected, {_LONGEST_NODE} at most; --node gives another",
+            )
         self._client = client
         self._node = node
         self._spool = spool
@@ -63,17 +72,28 @@ class Reporter:
         aside = []
         for path in self._waiting():
             report = _read(path)
+            if report is None and not os.path.lexists(path):
+                continue  # Another scan, at the same time, has sent it.
             try:
                 if report is None:
                     raise Rejected("broken", "it is no report")
-                self._client.post("/v1/verifications", report)
+                self._post(report)
             except Rejected:
                 aside.append(path)
                 with suppress(OSError):
                     path.rename(path.with_suffix(".rejected"))
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
         return aside
+
+    def _post(self, report: dict[str, Any]) -> None:
+        """Send a report. Raises ServiceAway, also where what answers does not say that each verdict is recorded."""
+        answer = self._client.post("/v1/verifications", report)
+        is_receipt = isinstance(answer, dict) and all(type(answer.get(each)) is int for each in ("recorded", "known"))
+        if not is_receipt or answer["recorded"] + answer["known"] != len(report["verifications"]):
+            raise ServiceAway(
+                "service-away", "what answers does not say that it has recorded the report: is it a manifest-service?"
+            )
 
     def _waiting(self) -> Sequence[Path]:
         return sorted(self._spool.glob("*.json"))
@@ -89,7 +109,8 @@ class Reporter:
                 os.fsync(file.fileno())
             part.rename(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
             raise UsageError(
                 "bad-spool", f"{str(self._spool)!r} cannot be written: {(error.strerror or str(error)).lower()}"
             ) from error

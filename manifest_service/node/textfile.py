@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter as Tally
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def write_metrics(path: Path, verdicts: Iterable[Verdict], ended_at: datetime, s
         part.chmod(0o644)  # node_exporter runs as another user
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise UsageError(
             "bad-textfile", f"{str(path)!r} cannot be written: {(error.strerror or str(error)).lower()}"
         ) from error

@@ -6,6 +6,7 @@ What comes beside a statement only leads to it. Every value that a file is compa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from manifest_service.attestations import envelope
 from manifest_service.attestations.envelope import BadStatement, NotVerified
@@ -46,8 +47,10 @@ class TrustedManifests:
         A statement of another image is no statement of this one, however well it is signed. An older revision's is: of
         that, nothing here can tell whether there is a newer one.
         """
-        if expected.statement is None:
-            return _unbelieved(expected, UNSIGNED, "") if expected.is_comparable else expected
+        if expected.statement is None and expected.is_comparable:
+            return _unbelieved(expected, UNSIGNED, "")
+        if expected.statement is None:  # Nothing is known of the disk, and of the source only what nobody has signed.
+            return replace(expected, virtual_size=None, digests={}, source_size=None, source_checksums={})
         try:
             parsed = envelope.read(expected.statement)
             envelope.verify(parsed, self._trusted)

@@ -159,6 +159,7 @@ class Verifier:
         if found.verdict is not Verdict.MATCH or found.evidence is Evidence.FS_VERITY:
             return found
         before = self.digest_of(source, FS_VERITY)
+        source.verify_unchanged()  # So that this is the digest of what was found to match.
         if fsverity.measure(source.fileno()) == before:
             return replace(found, reason=f"{found.reason}; it was sealed by fs-verity already")
         try:

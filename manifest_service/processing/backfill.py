@@ -22,6 +22,7 @@ from manifest_service.manifests.database import Database
 from manifest_service.manifests.listed import Standing
 from manifest_service.manifests.values import ImageObservation
 from manifest_service.processing.duties import KeptDuty
+from manifest_service.processing.sharing import Sharing
 
 NAME = "backfill"
 MAX_SIZE = 2**63 - 1
@@ -107,7 +108,7 @@ class Walked:
 class Walk:
     """Goes through Glance's list and takes in what is new."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         database: Database,
         images: ImageList,
@@ -115,16 +116,19 @@ class Walk:
         *,
         rate: float = 0,
         dry_run: bool = False,
+        sharing: Sharing | None = None,
     ) -> None:
         """wait: called with seconds to wait, 0 for none; what it raises ends the walk.
 
-        rate: images a second, at most; 0 for no limit. dry_run: take nothing in, only say what would be.
+        rate: images a second, at most; 0 for no limit. dry_run: take nothing in, only say what would be. sharing: takes
+        in with whom shared images are shared, at the price of a call to Glance for each.
         """
         self._database = database
         self._images = images
         self._wait = wait
         self._rate = rate
         self._dry_run = dry_run
+        self._sharing = None if dry_run else sharing
 
     def pages(self, cursor: Cursor, wanted: ListFilter) -> Iterator[Walked]:
         """Each page in turn, taken in before it is given out. Raises DownloadFailed, DatabaseAway."""
@@ -134,7 +138,8 @@ class Walk:
             page = self._images.read(following, wanted)
             following = page.cursor
             yield self._take_in(page)
-            self.pace(len(page.images), time.monotonic() - begun)
+            asked = 0 if self._sharing is None else self._sharing.take_in(page.images)
+            self.pace(len(page.images) + asked, time.monotonic() - begun)
 
     def pace(self, images: int, spent: float) -> None:
         """Wait as long as so many images should have taken. spent: seconds that they took."""

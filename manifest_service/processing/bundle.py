@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from manifest_service.attestations import envelope, strict_json
 from manifest_service.attestations.envelope import BadStatement, NotVerified
 from manifest_service.attestations.keys import PublicKey
-from manifest_service.attestations.statement import MAX_REVISION, DiskStatement, read_payload
+from manifest_service.attestations.statement import DiskStatement, read_payload
 from manifest_service.digests.bmap import BlockMap
 from manifest_service.manifests.imported import ImportedManifest
 from manifest_service.manifests.states import Status
@@ -27,6 +27,8 @@ LONGEST_LINE = 64 << 20
 """Bytes; a block map may have some MiB."""
 MOST_PARTS = 100_000
 """Members and items of a line: each takes memory, however short it is, and a block map is one text."""
+LARGEST_REVISION = 2**30
+"""Half of what the database's integers hold: each revision that this site computes of the image comes behind it."""
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CODE = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
@@ -130,7 +132,7 @@ def _from_statement(
     """What was signed; of the rest only the deletion, which nobody signs, and the block map that was signed."""
     found = ImportedManifest(
         image_id=stated.image_id,
-        revision=stated.revision,
+        revision=_revision({"revision": stated.revision}),
         status=Status.READY,
         name=fields.bounded("name", stated.glance.name),
         owner=fields.bounded("owner", stated.glance.owner),
@@ -184,7 +186,7 @@ def _from_document(document: Mapping[str, Any], image_id: str) -> ImportedManife
     virtual_size = fields.size(document, "virtual_size")
     return ImportedManifest(
         image_id=image_id,
-        revision=fields.number(document, "revision", 1, MAX_REVISION) or 1,
+        revision=_revision(document),
         status=Status.REFUSED if status is Status.REFUSED else Status.READY,
         name=fields.text(document, "name"),
         disk_format=fields.text(document, "disk_format", fields.MAX_WORD),
@@ -200,6 +202,10 @@ def _from_document(document: Mapping[str, Any], image_id: str) -> ImportedManife
         deleted_at=_deleted_at(document),
         block_map=_block_map(document, virtual_size),
     )
+
+
+def _revision(document: Mapping[str, Any]) -> int:
+    return fields.number(document, "revision", 1, LARGEST_REVISION) or 1
 
 
 def _block_map(document: Mapping[str, Any], virtual_size: int | None) -> str | None:

@@ -94,7 +94,9 @@ def compute_manifest(
                     )
             except ImageRefused:
                 # Damaged in the store or bad from the start? Only the second is the content's own fault.
-                _require_checksums(hashed.finish(), task.expected_checksums)
+                checksums = hashed.finish()
+                source.verify_unchanged()
+                _require_checksums(checksums, task.expected_checksums)
                 raise
             checksums = hashed.finish()
         source.verify_unchanged()

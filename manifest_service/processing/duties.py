@@ -11,8 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, cast
 
 from oslo_log import log
 from sqlalchemy import CursorResult, Update, select, update
@@ -20,8 +19,8 @@ from sqlalchemy.orm import Session
 
 from manifest_service.errors import ManifestServiceError
 from manifest_service.manifests.database import Database, DatabaseAway, database_now
-from manifest_service.manifests.models import Duty
-from manifest_service.processing.lease import RENEWALS_PER_LEASE, StopAsked
+from manifest_service.manifests.work_models import Duty
+from manifest_service.processing.lease import RENEWALS_PER_LEASE, Renewal, StopAsked
 
 LOG = log.getLogger(__name__)
 
@@ -126,27 +125,17 @@ def _changed(session: Session, statement: Update) -> bool:
     return cast(CursorResult[Any], result).rowcount == 1
 
 
-class KeptDuty:
-    """Renews a claim's lease from entering to leaving a `with` block; the thread at work asks it whether to go on."""
+class KeptDuty(Renewal):
+    """The lease of a claim; the thread at work asks it whether to go on."""
 
     def __init__(self, database: Database, held: Claim, lease: timedelta, stop: threading.Event) -> None:
         """stop: set when the process should end."""
+        super().__init__(held.name, lease.total_seconds() / RENEWALS_PER_LEASE, DutyLost, stop)
         self._database = database
         self._held = held
         self._lease = lease
-        self._stop = stop
-        self._over = threading.Event()
-        self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"duty-lease-{held.name}", daemon=True)
         self.state: Mapping[str, Any] = held.state
         """What is kept for whoever goes on from here."""
-
-    def check(self) -> None:
-        """Raise DutyLost or StopAsked where the work should end."""
-        if self._lost.is_set():
-            raise DutyLost(self._held.name)
-        if self._stop.is_set():
-            raise StopAsked
 
     def wait(self, seconds: float) -> None:
         """Wait, unless the work should end. Raises as `check`."""
@@ -158,25 +147,8 @@ class KeptDuty:
         self._database.transaction(lambda session: renew(session, self._held, self._lease, state))
         self.state = state
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _keep(self) -> None:
-        while not self._over.wait(self._lease.total_seconds() / RENEWALS_PER_LEASE):
-            try:
-                self._database.transaction(lambda session: renew(session, self._held, self._lease))
-            except DutyLost:
-                self._lost.set()
-                return
-            except Exception:
-                LOG.warning("the lease of %s could not be renewed", self._held.name, exc_info=True)
+    def renew(self) -> None:
+        self._database.transaction(lambda session: renew(session, self._held, self._lease))
 
 
 class Work(Protocol):

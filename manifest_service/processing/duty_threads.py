@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from oslo_log import log
 
+from manifest_service import logs
 from manifest_service.manifests.database import Database, DatabaseAway
 from manifest_service.processing.duties import DutyLost, Terms, Work, run_once
 from manifest_service.processing.lease import StopAsked
@@ -63,7 +64,8 @@ class DutyThreads:
         interval = timedelta(seconds=duty.interval)
         while not self._stop.is_set():
             try:
-                run_once(self._database, duty.work, self._terms, self._stop, interval)
+                with logs.within_request():
+                    run_once(self._database, duty.work, self._terms, self._stop, interval)
             except StopAsked:
                 LOG.info("%s is given back: this process stops", duty.work.name)
             except DutyLost:

@@ -21,7 +21,7 @@ from enum import Enum
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from manifest_service.manifests.models import QueueEntry
+from manifest_service.manifests.work_models import QueueEntry
 
 CANDIDATES = 8
 """Due entries looked at in one claim: workers that race for the first go on to the next at once."""

@@ -1,4 +1,4 @@
-"""Keeping a lease while an image is computed: a thread renews it, the computing thread asks it whether to go on."""
+"""Keeping a lease during the work that it is for: one thread renews it, the one at work asks whether to go on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Self
 
 from oslo_log import log
 
+from manifest_service import logs
 from manifest_service.manifests.database import Database, DatabaseAway
 from manifest_service.manifests.values import Progress, Task
-from manifest_service.processing import queue
+from manifest_service.processing import metrics, queue
 
 LOG = log.getLogger(__name__)
 
@@ -22,35 +23,39 @@ PROGRESS_INTERVAL = 2.0
 
 
 class StopAsked(Exception):
-    """The worker was asked to stop: the computation ends here, and the image goes back to the queue."""
+    """The process was asked to stop: the work ends here, and goes back for others to take."""
 
 
-class KeptLease:
-    """Renews a task's lease from entering to leaving a `with` block."""
+class Renewal:
+    """Renews a lease in a thread of its own, from entering to leaving a `with` block."""
 
-    def __init__(self, database: Database, task: Task, lease: timedelta, stop: threading.Event) -> None:
-        """Prepare to keep `task`'s lease. stop: set when the worker should end."""
-        self._database = database
-        self._task = task
-        self._lease = lease
+    def __init__(self, name: str, interval: float, lost: type[Exception], stop: threading.Event) -> None:
+        """Prepare to renew.
+
+        name: of what is held, for people to read. interval: seconds between two renewals. lost: what `renew` raises
+        where the lease is gone. stop: set when the process should end.
+        """
+        self._name = name
+        self._interval = interval
+        self._lost = lost
+        self._loss: Exception | None = None
         self._stop = stop
         self._over = threading.Event()
-        self._lost = threading.Event()
-        self._progress = Progress(0, 0)
-        self._thread = threading.Thread(target=self._keep, name=f"lease-{task.image_id}", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name=f"lease of {name}", daemon=True)
 
-    def report(self, done: int, total: int) -> None:
-        """Take note of the bytes done, and of their total; the computing thread calls this now and then.
+    def renew(self) -> None:
+        """Renew the lease once. Raises DatabaseAway, and the error that says that it is lost."""
+        raise NotImplementedError
 
-        Raises LeaseLost or StopAsked where the computation should end.
-        """
-        self._progress = Progress(done, total)
-        if self._lost.is_set():
-            raise queue.LeaseLost(self._task.image_id)
+    def check(self) -> None:
+        """Raise StopAsked, or the error that says that the lease is lost, where the work should end."""
+        if self._loss is not None:
+            raise self._loss
         if self._stop.is_set():
             raise StopAsked
 
     def __enter__(self) -> Self:
+        self._request_id = logs.current_request_id()
         self._thread.start()
         return self
 
@@ -61,18 +66,45 @@ class KeptLease:
         self._thread.join()
 
     def _keep(self) -> None:
-        interval = min(self._lease.total_seconds() / RENEWALS_PER_LEASE, PROGRESS_INTERVAL)
-        while not self._over.wait(interval):
-            progress = self._progress
+        with logs.within_request(self._request_id):
+            self._renew_until_over()
+
+    def _renew_until_over(self) -> None:
+        while not self._over.wait(self._interval):
             try:
-                self._database.transaction(
-                    lambda session: queue.renew(session, self._task, self._lease, progress)  # noqa: B023
-                )
-            except queue.LeaseLost:
-                self._lost.set()
+                self.renew()
+            except self._lost as loss:
+                self._loss = loss
                 return
             except DatabaseAway as error:
-                # The computation goes on: should somebody else take the image meanwhile, our result is not accepted.
-                LOG.warning("image %s: the lease could not be renewed: %s", self._task.image_id, error)
+                metrics.RENEWAL_FAILURES.inc()
+                # The work goes on: should somebody else begin it meanwhile, our result is not accepted.
+                LOG.warning("%s: the lease could not be renewed: %s", self._name, error)
             except Exception:
-                LOG.exception("image %s: the lease could not be renewed", self._task.image_id)
+                metrics.RENEWAL_FAILURES.inc()
+                LOG.exception("%s: the lease could not be renewed", self._name)
+
+
+class KeptLease(Renewal):
+    """The lease of a task."""
+
+    def __init__(self, database: Database, task: Task, lease: timedelta, stop: threading.Event) -> None:
+        """Prepare to keep `task`'s lease. stop: set when the worker should end."""
+        interval = min(lease.total_seconds() / RENEWALS_PER_LEASE, PROGRESS_INTERVAL)
+        super().__init__(f"image {task.image_id}", interval, queue.LeaseLost, stop)
+        self._database = database
+        self._task = task
+        self._lease = lease
+        self._progress = Progress(0, 0)
+
+    def report(self, done: int, total: int) -> None:
+        """Take note of the bytes done, and of their total; the computing thread calls this now and then.
+
+        Raises LeaseLost or StopAsked where the computation should end.
+        """
+        self._progress = Progress(done, total)
+        self.check()
+
+    def renew(self) -> None:
+        progress = self._progress
+        self._database.transaction(lambda session: queue.renew(session, self._task, self._lease, progress))

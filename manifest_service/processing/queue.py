@@ -11,21 +11,24 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Delete, Update, delete, func, select, update
+from sqlalchemy import CursorResult, Delete, Update, delete, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
+from manifest_service import logs
 from manifest_service.attestations.keys import PrivateKey
 from manifest_service.errors import ComputationFailed, FailureCode, ImageRefused, ManifestServiceError
 from manifest_service.manifests import immutability, serving, statements
 from manifest_service.manifests.database import database_now
 from manifest_service.manifests.history import add_event
 from manifest_service.manifests.immutability import Content
-from manifest_service.manifests.models import Image, Manifest, ManifestBlockMap, ManifestDigest, QueueEntry
+from manifest_service.manifests.models import Image, Manifest, ManifestBlockMap, ManifestDigest
 from manifest_service.manifests.states import EventKind, Status
 from manifest_service.manifests.values import ComputedManifest, Progress, Task
+from manifest_service.manifests.work_models import QueueEntry
 from manifest_service.processing import lanes
 from manifest_service.processing.lanes import Preference
+from manifest_service.shown import counted
 
 MAX_RETRY_DELAY = timedelta(hours=1)
 
@@ -171,11 +174,6 @@ def give_back(session: Session, task: Task) -> None:
     add_event(session, task.image_id, EventKind.COMPUTATION_RETURNED, now, {"revision": task.revision})
 
 
-def length(session: Session) -> int:
-    """Entries in the queue, those being computed included."""
-    return session.scalar(select(func.count()).select_from(QueueEntry)) or 0
-
-
 def _begin(session: Session, entry: QueueEntry, token: str, worker: str, now: datetime) -> Task:
     """Turn a fresh claim into a task, and say in the manifest and the history that it is under way."""
     manifest = session.get_one(Manifest, entry.manifest_id)
@@ -197,13 +195,14 @@ def _begin(session: Session, entry: QueueEntry, token: str, worker: str, now: da
         container_format=image.container_format,
         expected_size=manifest.expected_size,
         expected_checksums=dict(manifest.expected_checksums),
+        request_id=logs.choose_request_id(entry.request_id),
     )
 
 
 def _finish_lost(session: Session, entry: QueueEntry, now: datetime) -> None:
     """Fail an entry that took all its attempts with it."""
     manifest = session.get_one(Manifest, entry.manifest_id)
-    reason = f"{entry.attempts} workers took this image and none came back"
+    reason = f"{counted(entry.attempts, 'worker')} took this image and none came back"
     session.execute(delete(QueueEntry).where(QueueEntry.manifest_id == entry.manifest_id))
     _end_without(session, manifest, ComputationFailed(FailureCode.WORKER_LOST, reason, retriable=False), now)
 

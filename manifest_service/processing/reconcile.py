@@ -23,6 +23,7 @@ from manifest_service.manifests.states import EventKind
 from manifest_service.manifests.values import ImageObservation
 from manifest_service.processing.backfill import ImageList, Tally, Walk, observation_of
 from manifest_service.processing.duties import KeptDuty
+from manifest_service.processing.sharing import Sharing
 
 LOG = log.getLogger(__name__)
 
@@ -66,11 +67,18 @@ class Reconcile:
 
     name = NAME
 
-    def __init__(self, database: Database, images: ImageList | None, settings: ReconcileSettings) -> None:
-        """images: Glance; without it, only what is stuck is freed."""
+    def __init__(
+        self,
+        database: Database,
+        images: ImageList | None,
+        settings: ReconcileSettings,
+        sharing: Sharing | None = None,
+    ) -> None:
+        """images: Glance; without it, only what is stuck is freed. sharing: as for `Walk`."""
         self._database = database
         self._images = images
         self._settings = settings
+        self._sharing = sharing
 
     def run(self, kept: KeptDuty) -> Mapping[str, Any]:
         """Walk, mark, free. Raises DownloadFailed, DatabaseAway, and as `KeptDuty.check`."""
@@ -85,7 +93,7 @@ class Reconcile:
 
     def _compare(self, kept: KeptDuty, images: ImageList, done: Reconciled) -> None:
         known = self._database.transaction(listed.present)
-        walk = Walk(self._database, images, kept.wait, rate=self._settings.rate)
+        walk = Walk(self._database, images, kept.wait, rate=self._settings.rate, sharing=self._sharing)
         seen: set[str] = set()
         revenants: list[ImageObservation] = []
         for page in walk.pages(Cursor(), ListFilter()):

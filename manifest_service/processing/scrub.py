@@ -7,9 +7,10 @@ that all processes share, behind everybody else. What changed is told once.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from manifest_service.digests import algorithms as known
 from manifest_service.digests.source_digests import HashedSource
-from manifest_service.errors import ComputationFailed, FailureCode
+from manifest_service.errors import ComputationFailed, DownloadCode, DownloadFailed, FailureCode
 from manifest_service.images.glance_record import ImageRecord
 from manifest_service.images.streams.forward import Recorded
 from manifest_service.manifests import scrubbing
@@ -47,11 +48,13 @@ class ScrubSettings:
     """How to scrub. bytes_per_day: budget of all processes together; None for none.
 
     rate: bytes a second, 0 for no limit. interval: seconds after which a source is read again, at the earliest.
+    time_limit: seconds that reading one may take, beyond those that the rate alone asks for.
     """
 
     bytes_per_day: int | None
     rate: float
     interval: float
+    time_limit: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,16 @@ class Scrub:
         while due := [each for each in self._database.transaction(self._due) if each.image_id not in tried]:
             for candidate in due:
                 tried.add(candidate.image_id)
-                if not self._charge(kept, candidate):
+                kept.check()
+                if not self._may_begin(kept):
                     return
-                self._scrub(kept, candidate, figures)
+                record, may_be_there = self._ask(candidate.image_id)
+                if not may_be_there:
+                    # Deleted, or about to change: a matter of reconciling. It must not stand before others for ever.
+                    self._note(candidate, {}, (STORE, GLANCE))
+                    continue
+                self._charge(kept, candidate)
+                self._scrub(kept, candidate, record, figures)
                 totals = {name: int(kept.state.get(name, 0)) for name in ("images", "bytes")}
                 totals = {"images": totals["images"] + 1, "bytes": totals["bytes"] + (candidate.read.size or 0)}
                 kept.save({**kept.state, **totals})
@@ -132,22 +142,24 @@ class Scrub:
         before = database_now(session) - timedelta(seconds=self._settings.interval)
         return scrubbing.next_due(session, before, _CANDIDATES)
 
-    def _charge(self, kept: KeptDuty, candidate: Candidate) -> bool:
-        """Take an image's bytes off the budget; False where the day's is spent. An operator's own wish is not asked."""
+    def _budget(self, kept: KeptDuty) -> Budget:
         today = self._database.transaction(database_now).astimezone(UTC).date()
-        budget = Budget.of(kept.state, today, self._settings.bytes_per_day)
-        if self._image_id is None and not budget.allows(self._settings.bytes_per_day):
-            return False
-        spent = budget.spent + (candidate.read.size or 0)
-        kept.save({**kept.state, "day": today.isoformat(), "spent": spent})
-        return True
+        return Budget.of(kept.state, today, self._settings.bytes_per_day)
 
-    def _scrub(self, kept: KeptDuty, candidate: Candidate, figures: dict[str, int]) -> None:
+    def _may_begin(self, kept: KeptDuty) -> bool:
+        """Whether the day's budget allows another image. An operator's own wish is not asked."""
+        return self._image_id is not None or self._budget(kept).allows(self._settings.bytes_per_day)
+
+    def _charge(self, kept: KeptDuty, candidate: Candidate) -> None:
+        """Take an image's bytes off the budget."""
+        budget = self._budget(kept)
+        kept.save({**kept.state, "day": budget.day.isoformat(), "spent": budget.spent + (candidate.read.size or 0)})
+
+    def _scrub(self, kept: KeptDuty, candidate: Candidate, record: ImageRecord | None, figures: dict[str, int]) -> None:
         """Read one source, and write down what was found."""
-        record = None if self._images is None else self._images.show(candidate.image_id)
-        if self._images is not None and (record is None or record.status not in HOLDS_DATA):
-            return  # Deleted, or about to change: a matter of reconciling.
         findings: dict[str, Finding] = {}
+        unseen = [GLANCE] if record is None else []
+        is_readable = record is not None or self._images is None
         found = Content()
         try:
             found = self._read(kept, candidate, record)
@@ -155,7 +167,8 @@ class Scrub:
                 findings[STORE] = Finding(differs)
         except ComputationFailed as error:
             LOG.warning("image %s cannot be read again: %s", candidate.image_id, error)
-            figures["unreadable"] += 1
+            is_readable = False
+            unseen.append(STORE)
             is_missing = error.code == FailureCode.SOURCE_NOT_FOUND and self._still_has(candidate.image_id)
             if is_missing or error.code == FailureCode.SOURCE_MISMATCH:  # More or fewer bytes than there were.
                 findings[STORE] = Finding({}, f"{error.code}: {error.reason}")
@@ -164,31 +177,50 @@ class Scrub:
             if differs := contradicting_record(candidate, trusted, record):
                 findings[GLANCE] = Finding(differs)
         figures["images"] += 1
+        figures["unreadable"] += not is_readable
         figures["bytes"] += found.size or 0
-        news = self._database.transaction(lambda session: scrubbing.note(session, candidate, findings))
+        news = self._note(candidate, findings, unseen)
         figures["changed"] += bool(news)
         for place in news:
             LOG.error("image %s has changed (source-changed, %s): %s", candidate.image_id, place, findings[place])
+
+    def _note(self, candidate: Candidate, findings: Mapping[str, Finding], unseen: Collection[str]) -> list[str]:
+        return self._database.transaction(lambda session: scrubbing.note(session, candidate, findings, unseen))
 
     def _read(self, kept: KeptDuty, candidate: Candidate, record: ImageRecord | None) -> Content:
         """Hash the source. Raises ComputationFailed, and as `KeptDuty.check`."""
         wanted = {*candidate.read.checksums, *(record.checksums if record is not None else {})}
         algorithms = sorted(wanted & set(known.flat())) or UNRECORDED_CHECKSUMS
-        pace = _Pace(kept, self._settings.rate)
+        pace = _Pace(kept, self._settings, candidate.read.size or 0)
         recorded = Recorded(candidate.read.size, has_checksums=True)
-        with self._sources.open(candidate.image_id, recorded, kept.check) as source:
+        with self._sources.open(candidate.image_id, recorded, pace.check) as source:
             with HashedSource(source, algorithms, pace.tick) as hashed:
                 checksums = hashed.finish()
                 size = hashed.size
             source.verify_unchanged()
         return Content(size, checksums)
 
+    def _ask(self, image_id: str) -> tuple[ImageRecord | None, bool]:
+        """Glance's record of an image, and whether the data may be there. Raises DownloadFailed.
+
+        The record is None where Glance knows no such image, where nobody can be asked, and where it cannot be read: one
+        such record, which an image's owner can make, keeps neither its source nor any other from being read.
+        """
+        if self._images is None:
+            return None, True
+        try:
+            record = self._images.show(image_id)
+        except DownloadFailed as error:
+            if error.code != DownloadCode.BAD_ANSWER:
+                raise
+            LOG.warning("Glance's record of image %s cannot be read: %s", image_id, error)
+            return None, True
+        return record, record is not None and record.status in HOLDS_DATA
+
     def _still_has(self, image_id: str) -> bool:
         """Whether Glance says that it has the data, so that it should be there."""
-        if self._images is None:
-            return False
-        record = self._images.show(image_id)
-        return record is not None and record.status in HOLDS_DATA
+        record, may_be_there = self._ask(image_id)
+        return record is not None and may_be_there
 
 
 def contradicting_record(candidate: Candidate, found: Content, record: ImageRecord) -> dict[str, Any]:
@@ -202,16 +234,27 @@ def contradicting_record(candidate: Candidate, found: Content, record: ImageReco
 
 
 class _Pace:
-    """Holds a reader to so many bytes a second, a tick being one buffer of HashedSource."""
+    """Holds a reader to so many bytes a second, a tick being one buffer of HashedSource; and ends one that hangs."""
 
-    def __init__(self, kept: KeptDuty, rate: float) -> None:
+    def __init__(self, kept: KeptDuty, settings: ScrubSettings, size: int) -> None:
+        """size: bytes of the source."""
         self._kept = kept
-        self._seconds_each = (1 << 20) / rate if rate else 0.0
+        self._limit = settings.time_limit + (size / settings.rate if settings.rate else 0.0)
+        self._seconds_each = (1 << 20) / settings.rate if settings.rate else 0.0
         self._next = time.monotonic()
+        self._end = self._next + self._limit
+
+    def check(self) -> None:
+        """Time has gone by. Raises ComputationFailed (time-limit), and as `KeptDuty.check`."""
+        self._kept.check()
+        if time.monotonic() > self._end:
+            reason = f"it was not read to its end within {self._limit:.0f} seconds"
+            raise ComputationFailed(FailureCode.TIME_LIMIT, reason, retriable=True)
 
     def tick(self) -> None:
         self._kept.wait(max(0.0, self._next - time.monotonic()))
         self._next = max(self._next, time.monotonic() - 1) + self._seconds_each
+        self.check()
 
 
 def _caught(work: Callable[[], None]) -> list[BaseException]:

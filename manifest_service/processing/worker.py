@@ -12,14 +12,16 @@ from datetime import timedelta
 from oslo_log import log
 from sqlalchemy.orm import Session
 
+from manifest_service import logs
 from manifest_service.attestations.keys import PrivateKey
 from manifest_service.errors import ComputationFailed, FailureCode, ImageRefused, ManifestServiceError
 from manifest_service.manifests.database import Database, DatabaseAway
 from manifest_service.manifests.values import ComputedManifest, Task
-from manifest_service.processing import queue
+from manifest_service.processing import metrics, queue
 from manifest_service.processing.computation import ComputationSettings, ImageSources, compute_manifest
 from manifest_service.processing.lanes import Turns
 from manifest_service.processing.lease import KeptLease, StopAsked
+from manifest_service.processing.metrics import Outcome
 
 LOG = log.getLogger(__name__)
 
@@ -67,16 +69,22 @@ class Worker:
         self._signer = signer
         self._turns = Turns(small_only=small_only)
         self.name = f"{socket.gethostname()}:{os.getpid()}:{number}"
+        self._drain = threading.Event()
         self._stop = threading.Event()
+
+    def drain(self) -> None:
+        """Ask the loop to take no other image; one under way is brought to its end."""
+        self._drain.set()
 
     def stop(self) -> None:
         """Ask the loop to end; an image under way is given back for others to take."""
+        self._drain.set()
         self._stop.set()
 
     def run(self) -> None:
-        """Work until `stop` is called. What goes wrong with one image, or with the database, does not end the loop."""
+        """Work until `drain` or `stop` is called. What goes wrong with one image, or the database, does not end it."""
         LOG.info("worker %s waits for images", self.name)
-        while not self._stop.is_set():
+        while not self._drain.is_set():
             pause = self._settings.poll_interval
             try:
                 if self.work_once():
@@ -86,7 +94,7 @@ class Worker:
                 pause *= PAUSE_WHILE_AWAY
             except Exception:
                 LOG.exception("worker %s met something unexpected and goes on", self.name)
-            self._stop.wait(pause)
+            self._drain.wait(pause)
         LOG.info("worker %s has stopped", self.name)
 
     def work_once(self) -> bool:
@@ -99,56 +107,77 @@ class Worker:
         )
         if task is None:
             return False
+        with logs.within_request(task.request_id), metrics.UNDER_WAY.track_inprogress():
+            self._bring_to_an_end(task)
+        return True
+
+    def _bring_to_an_end(self, task: Task) -> None:
+        """Compute a task's manifest, or put the image back, and count what became of it."""
         begin = time.monotonic()
         LOG.info("image %s revision %d: attempt %d begins", task.image_id, task.revision, task.attempt)
-        kept = KeptLease(self._database, task, lease, self._stop)
+        kept = KeptLease(self._database, task, timedelta(seconds=self._settings.lease), self._stop)
+        ended_as = Outcome.BROKEN
         try:
             with kept:
-                outcome = self._compute(task, kept)
-                self._write_down(task, outcome)
+                ended_as = self._compute_and_keep(task, kept)
         except queue.LeaseLost:
+            ended_as = Outcome.LEASE_LOST
             LOG.warning("image %s: the lease was lost; whoever holds it now goes on", task.image_id)
+        finally:
+            took = time.monotonic() - begin
+            metrics.ATTEMPTS.labels(ended_as).inc()
+            metrics.ATTEMPT_SECONDS.observe(took)
+            self._turns.took(took, is_large=task.is_large)
+
+    def _compute_and_keep(self, task: Task, kept: KeptLease) -> Outcome:
+        """Compute the manifest and write it down, or give the image back. Raises LeaseLost, DatabaseAway."""
+        try:
+            outcome = self._compute(task, kept)
         except StopAsked:
             self._database.transaction(lambda session: queue.give_back(session, task))
             LOG.info("image %s is given back: this worker stops", task.image_id)
-        finally:
-            self._turns.took(time.monotonic() - begin, is_large=task.is_large)
-        return True
+            return Outcome.RETURNED
+        return self._write_down(task, outcome)
 
     def _compute(self, task: Task, kept: KeptLease) -> ComputedManifest | ManifestServiceError:
         """The manifest, or why there is none. A lost lease and a stop pass through as what they are."""
         try:
-            return compute_manifest(task, self._sources, self._settings.computation, kept.report)
+            computed = compute_manifest(task, self._sources, self._settings.computation, kept.report)
         except (ImageRefused, ComputationFailed) as error:
+            metrics.ATTEMPT_ERRORS.labels(error.code).inc()
             return error
         except (queue.LeaseLost, StopAsked):
             raise
         except Exception as error:
             LOG.exception("image %s: the computation broke", task.image_id)
+            metrics.ATTEMPT_ERRORS.labels(FailureCode.INTERNAL_ERROR).inc()
             return ComputationFailed(FailureCode.INTERNAL_ERROR, type(error).__name__, retriable=True)
+        metrics.SOURCE_BYTES.inc(computed.source_size)
+        metrics.DISK_BYTES.inc(computed.virtual_size)
+        return computed
 
-    def _write_down(self, task: Task, outcome: ComputedManifest | ManifestServiceError) -> None:
+    def _write_down(self, task: Task, outcome: ComputedManifest | ManifestServiceError) -> Outcome:
         """Write the outcome, in one transaction, with patience for a database that is away for a while."""
         for _ in range(DATABASE_PATIENCE):
             try:
-                self._database.transaction(lambda session: self._finish(session, task, outcome))
+                return self._database.transaction(lambda session: self._finish(session, task, outcome))
             except DatabaseAway as error:
                 LOG.warning("image %s is done, but the database is away: %s", task.image_id, error)
                 if self._stop.wait(PAUSE_WHILE_AWAY * self._settings.poll_interval):
                     break
-            else:
-                return
         raise DatabaseAway(f"the outcome of image {task.image_id} is not written; it will be computed again")
 
-    def _finish(self, session: Session, task: Task, outcome: ComputedManifest | ManifestServiceError) -> None:
+    def _finish(self, session: Session, task: Task, outcome: ComputedManifest | ManifestServiceError) -> Outcome:
         """Bring the entry to its next state: ready, later again, refused or failed."""
         if isinstance(outcome, ComputedManifest):
             written = queue.finish_ready(session, task, outcome, self._computed_by, self._signer)
             LOG.info("image %s is ready" if written else "image %s has changed and starts over", task.image_id)
-            return
+            return Outcome.READY if written else Outcome.STARTED_OVER
+        LOG.warning("image %s, attempt %d: %s", task.image_id, task.attempt, outcome)
         retriable = isinstance(outcome, ComputationFailed) and outcome.retriable
         if retriable and task.attempt < self._settings.max_attempts:
             queue.retry_later(session, task, outcome, timedelta(seconds=self._settings.retry_delay))
-        else:
-            queue.finish_without(session, task, outcome)
-        LOG.warning("image %s, attempt %d: %s", task.image_id, task.attempt, outcome)
+            return Outcome.RETRIED
+        if not queue.finish_without(session, task, outcome):
+            return Outcome.STARTED_OVER
+        return Outcome.REFUSED if isinstance(outcome, ImageRefused) else Outcome.FAILED

@@ -30,6 +30,7 @@ def test_every_answer_is_one_that_is_described(
     run = subprocess.run(
         [
             SCHEMATHESIS,
+            f"--config-file={Path(__file__).with_name('schemathesis.toml')}",
             "run",
             f"{serve_api(local).url}/v1/openapi.json",
             "--checks=all",

@@ -1,4 +1,4 @@
-"""docs/api.md explains every code that the API answers with."""
+"""docs/codes.md explains every code that the API answers with, in its own section."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,8 @@ from api import problems
 from manifest_service.errors import StatementCode
 
 ROOT = Path(__file__).parents[2]
-EXPLAINED = set(re.findall(r"`([a-z0-9-]+)`", (ROOT / "docs" / "api.md").read_text()))
+_SECTION = (ROOT / "docs" / "codes.md").read_text().partition("\n## The API\n")[2].partition("\n## ")[0]
+EXPLAINED = set(re.findall(r"^\| `([a-z0-9-]+)` \| [1-5]\d\d ", _SECTION, re.MULTILINE))
 
 
 def codes_of_resources() -> set[str]:

@@ -16,6 +16,7 @@ import requests
 from sqlalchemy import update
 
 import api.server as serving_api
+from api import connections
 from api.app import create_app
 from manifest_service import config
 from manifest_service.attestations import envelope
@@ -24,6 +25,7 @@ from manifest_service.manifests import schema, walking
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.models import ManifestDigest
 from manifest_service.manifests.queries import ManifestFilter
+from manifest_service.manifests.visibility import EVERYTHING
 from manifest_service.processing import queue
 from tests.api.client import Client
 from tests.builders import SHA256, claimed, computed, finish, new_key, observation, observe
@@ -163,7 +165,7 @@ def test_head_goes_through_nothing(local: Database, local_api: Client) -> None:
 
 def test_what_comes_meanwhile_comes_at_the_end(database: Database) -> None:
     fill(database, 0, 10)
-    parts = walking.walk(database, ManifestFilter(), part=4)
+    parts = walking.walk(database, EVERYTHING, ManifestFilter(), part=4)
 
     first = next(parts)
     fill(database, 10, 13)
@@ -172,7 +174,9 @@ def test_what_comes_meanwhile_comes_at_the_end(database: Database) -> None:
     assert [record.image_id for record in first] == [image_id_of(number) for number in range(4)]
     assert rest == [image_id_of(number) for number in range(4, 13)]
     delete(database, 2)
-    assert len([record for part in walking.walk(database, ManifestFilter(), part=13) for record in part]) == 13
+    assert (
+        len([record for part in walking.walk(database, EVERYTHING, ManifestFilter(), part=13) for record in part]) == 13
+    )
 
 
 def test_http_1_0_is_refused_since_it_cannot_tell_the_end(local_api: Client) -> None:
@@ -199,7 +203,7 @@ def test_a_few_exports_at_a_time_leave_threads_for_the_rest(local: Database, ser
 def test_who_reads_nothing_is_cut_off(
     local: Database, serve_api: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving_api, "SLOW_CLIENT", 1)
+    monkeypatch.setattr(connections, "PACE_TIME", 1.0)
     fill(local, 0, MANY)
     client = serve_api(local, threads=4)
 

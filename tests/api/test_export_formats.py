@@ -16,6 +16,7 @@ from api.export_formats import COLUMNS, Export, safe_cell, write
 from manifest_service.digests.bmap import BlockMapper
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.models import ManifestBlockMap
+from manifest_service.manifests.visibility import EVERYTHING
 from tests.builders import claimed, computed, finish, new_key, observation, observe
 
 TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=40)
@@ -90,7 +91,7 @@ def test_a_block_map_that_was_exchanged_is_left_out(local: Database) -> None:
 
 
 def whole(database: Database, export: Export) -> bytes:
-    return b"".join(piece.text for piece in write(database, export))
+    return b"".join(piece.text for piece in write(database, EVERYTHING, export))
 
 
 def test_columns_are_stable() -> None:

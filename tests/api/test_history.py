@@ -8,6 +8,7 @@ import pytest
 from manifest_service.errors import ComputationFailed, FailureCode
 from manifest_service.manifests import intake
 from manifest_service.manifests.database import Database
+from manifest_service.manifests.models import Event
 from manifest_service.processing import queue
 from tests.api.client import Client
 from tests.builders import IMAGE_ID, MD5, NOON, claimed, computed, finish, observation, observe
@@ -54,6 +55,18 @@ def test_the_life_of_an_image_is_told_in_order(api: Client, database: Database) 
     assert numbers == sorted(set(numbers))
     assert {event["image_id"] for event in events} == {IMAGE_ID}
     assert events[2]["detail"]["code"] == "source-unreadable"
+
+
+def test_a_kind_that_a_newer_version_has_written_is_passed_on(api: Client, database: Database) -> None:
+    observe(database, observation())
+    newer = {"image_id": IMAGE_ID, "kind": "sealed", "at": NOON, "detail": {"by": "a newer version"}}
+    database.transaction(lambda session: session.add(Event(**newer)))
+
+    for path in (HISTORY, "/v1/events"):
+        events = {event["kind"]: event["detail"] for event in api.get(path).json()["events"]}
+        assert set(events) == {"uploaded", "sealed"}
+        assert events["sealed"] == newer["detail"]
+    assert api.get(f"/images/{IMAGE_ID}").status_code == 200
 
 
 def test_a_long_history_is_read_page_by_page_from_its_end(api: Client, database: Database) -> None:

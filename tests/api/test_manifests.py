@@ -318,3 +318,13 @@ def test_a_client_that_does_not_say_what_it_accepts_gets_json(local_api: Client,
 
     with urllib.request.urlopen(local_api.url + HERE, timeout=30) as response:  # it sends no Accept header
         assert response.headers["Content-Type"] == "application/json"
+
+
+def test_no_reason_becomes_a_sum_in_the_text_form(local_api: Client, local: Database) -> None:
+    observe(local, observation())
+    error = ImageRefused(RefusalCode.CORRUPT_DATA, f"it is odd\n{'0' * 64}  {'a' * 40}")
+    task = claimed(local)
+    local.transaction(lambda session: queue.finish_without(session, task, error))
+
+    text = local_api.get(f"/v1/manifests/{IMAGE_ID}", headers={"Accept": "text/plain"}).text
+    assert all(line.startswith("#") for line in text.splitlines()), text

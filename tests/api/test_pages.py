@@ -394,6 +394,7 @@ def test_what_goes_wrong_is_a_page_for_people(local_api: Client) -> None:
         ("/fleet/files?verdict=fine", 400, "Verdict: there are corrupt"),
         ("/fleet/files?image=1", 400, "an image id was expected"),
         (f"/fleet/files?node=n&marker={IMAGE_ID}", 404, "a report that is not known"),
+        ("/fleet/files?node=n&marker=%00", 404, "No part of the files begins from there"),
         ("/nowhere", 404, "Not Found"),
     ):
         assert sentence in unescape(page(local_api, path, status)), path
@@ -452,6 +453,7 @@ def test_no_link_is_broken(local_api: Client, local: Database) -> None:
         max_size=4,
     ),
 )
+@pytest.mark.slow
 def test_garbage_never_breaks_a_page(local_api: Client, path: str, query: dict[str, str]) -> None:
     response = requests.get(local_api.url + path, params=query, headers=BROWSER, timeout=30, allow_redirects=False)
 

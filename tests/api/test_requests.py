@@ -8,9 +8,8 @@ from uuid import uuid4
 import pytest
 
 from manifest_service.manifests.database import Database
-from manifest_service.processing import queue
 from tests.api.client import Client
-from tests.builders import IMAGE_ID, MD5, SHA256, claimed, finish, history, observation, observe
+from tests.builders import IMAGE_ID, MD5, SHA256, claimed, finish, history, observation, observe, queued
 from tests.servers.postgresql import PostgreSQL
 
 COMPUTATIONS = f"/v1/manifests/{IMAGE_ID}/computations"
@@ -115,7 +114,7 @@ def test_a_computation_makes_a_revision_once(api: Client, database: Database) ->
 
     assert [answer.status_code for answer in answers] == [202, 202, 202]
     assert {answer.json()["revision"] for answer in answers} == {2}
-    assert database.transaction(queue.length) == 1
+    assert queued(database) == 1
     assert history(database).count("computation-requested") == 1
     assert api.get(f"/v1/manifests/{IMAGE_ID}").json()["revision"] == 1
 

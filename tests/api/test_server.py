@@ -40,7 +40,7 @@ def test_without_authentication_only_loopback_is_bound_unless_asked_for(listen: 
     require_safe_listen(config.load([str(file)]))
 
 
-@pytest.mark.parametrize("listen", ["127.0.0.1:9494", "[::1]:9494", "localhost:9494"])
+@pytest.mark.parametrize("listen", ["127.0.0.1:9494", "[::1]:9494", "[::ffff:127.0.0.1]:9494", "localhost:9494"])
 def test_loopback_is_bound(listen: str, tmp_path: Path) -> None:
     file = tmp_path / "api.conf"
     file.write_text(f"[api]\nlisten = {listen}\n")
@@ -69,7 +69,8 @@ def test_an_address_that_is_taken_says_so() -> None:
     assert caught.value.code == "address-in-use"
 
 
-def test_a_request_under_way_is_answered_before_the_end() -> None:
+def test_a_request_under_way_is_answered_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.server.GRACE", 60.0)
     entered, go = threading.Event(), threading.Event()
     server = ApiServer(_application(entered, go), "127.0.0.1", 0, threads=1, connection_limit=10)
     serving = threading.Thread(target=server.run)

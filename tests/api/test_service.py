@@ -112,6 +112,7 @@ _FILTERS = ["status", "disk_format", "owner", "digest", "cache_name", "since", "
     query=st.dictionaries(st.sampled_from(_FILTERS), st.text(st.characters(codec="utf-8"), max_size=40), max_size=3),
     body=st.none() | st.binary(max_size=200) | _ANYTHING.map(json.dumps),
 )
+@pytest.mark.slow
 def test_garbage_never_breaks_the_service(
     local_api: Client, method: str, path: str, query: dict[str, str], body: Any
 ) -> None:

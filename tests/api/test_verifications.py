@@ -10,8 +10,10 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import validate
+from sqlalchemy import update
 
 from manifest_service.manifests.database import Database
+from manifest_service.manifests.models import Verification
 from tests.api.client import Client
 from tests.builders import IMAGE_ID, NOON, history, observation, observe
 
@@ -56,6 +58,22 @@ def ids(found: list[dict[str, Any]]) -> list[str]:
     return [each["id"] for each in found]
 
 
+def test_words_that_a_newer_version_has_recorded_are_passed_on(local_api: Client, local: Database) -> None:
+    observe(local, observation())
+    report(local_api, verification(), verification(file="/newer"))
+    newer = {"verdict": "match-sealed", "evidence": "oracle"}
+    local.transaction(
+        lambda session: session.execute(update(Verification).where(Verification.file == "/newer").values(**newer))
+    )
+
+    assert {(each["verdict"], each["evidence"]) for each in listed(local_api)} == {
+        ("match", "sparse-digest"),
+        ("match-sealed", "oracle"),
+    }
+    for page in ("/fleet", f"/fleet/files?node={NODE}", f"/images/{IMAGE_ID}"):
+        assert local_api.get(page).status_code == 200
+
+
 def image_history(api: Client) -> list[dict[str, Any]]:
     events = api.get(f"/v1/manifests/{IMAGE_ID}/history").json()["events"]
     return [event["detail"] for event in events if event["kind"] == "verified"]
@@ -71,7 +89,8 @@ def test_what_is_reported_is_listed(api: Client) -> None:
     second, first = listed(api)
     received = datetime.fromisoformat(first.pop("received_at"))
     assert abs(received - datetime.now(UTC)) < timedelta(minutes=5)
-    assert first == sent | {"node": NODE, "checked_at": "2026-11-23T12:00:00Z", "latest": True}
+    told = {"node": NODE, "checked_at": "2026-11-23T12:00:00Z", "latest": True, "reported_by": None}
+    assert first == sent | told
     assert second["file"] == "\U0001f600"
     assert second["differs"] == []
     absent = ("image_id", "cache_name", "evidence", "algorithm", "size")
@@ -274,6 +293,7 @@ def test_late_and_repeated_reports_leave_the_history_alone(local_api: Client, lo
         ({"name": "q1"}, "name"),
     ],
 )
+@pytest.mark.slow
 def test_a_verification_that_cannot_be_says_where(local_api: Client, changes: dict[str, Any], where: str) -> None:
     body = {"node": NODE, "verifications": [verification(), verification() | changes]}
 
@@ -368,6 +388,7 @@ _ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text(ma
         max_size=3,
     ),
 )
+@pytest.mark.slow
 def test_garbage_never_breaks_the_resource(local_api: Client, changes: dict[str, Any], query: dict[str, str]) -> None:
     body = json.dumps({"node": NODE, "verifications": [verification() | changes]})
     headers = {"Content-Type": "application/json"}

@@ -19,10 +19,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 STATEMENTS = (DOCS / "statements.md").read_text()
 
 
-def example(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", STATEMENTS, re.DOTALL)
-    assert found is not None
-    return found[1]
+def example(language: str, about: str) -> str:
+    (found,) = [text for text in re.findall(rf"```{language}\n(.*?)```", STATEMENTS, re.DOTALL) if about in text]
+    return str(found)
 
 
 @pytest.fixture
@@ -54,7 +53,12 @@ def test_every_finding_of_an_audit_is_documented() -> None:
 @pytest.mark.slow
 def test_the_example_with_securesystemslib_verifies(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", example("python")], cwd=folder, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", example("python", "securesystemslib")],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
 
     assert statement().cache_name in done.stdout
@@ -63,7 +67,8 @@ def test_the_example_with_securesystemslib_verifies(folder: Path) -> None:
 def test_the_example_with_openssl_verifies(folder: Path) -> None:
     programs.find("openssl", "openssl")
     # Without the lines that take the envelope apart with jq, which a fixture has done.
-    script = "\n".join(line for line in example("sh").splitlines() if not line.startswith("jq"))
+    commands = [line.removeprefix("$ ") for line in example("console", "openssl").splitlines() if line.startswith("$ ")]
+    script = "\n".join(command for command in commands if not command.startswith("jq"))
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)

@@ -80,18 +80,28 @@ def _measure_image(image: BenchImage, rounds: int, *, quick: bool) -> Measured:
         size = open_disk(source, "qcow2").virtual_size
     peers = [peer for peer in _peers_of(image) if is_installed(peer) and (not quick or peer in {OURS, HASH_ALONE})]
     runs: dict[Peer, list[Run]] = {peer: [] for peer in peers}
+    inflating: list[list[Stretch]] = []
     with TemporaryDirectory(dir=cache_folder()) as folder:
         scratch = Path(folder) / "scratch"
+
+        def run(peer: Peer, *, look: bool) -> Run:
+            scratch.unlink(missing_ok=True)
+            measure(f"cat {path} >/dev/null")  # into the page cache, warm: disks are not what is measured
+            return measure(peer.command.format(image=path, scratch=scratch, size=size), look=look)
+
+        memory = {peer: run(peer, look=True).memory for peer in peers}
         for _ in range(rounds):
             for peer in peers:
-                scratch.unlink(missing_ok=True)
-                measure(f"cat {path} >/dev/null")  # into the page cache, warm: disks are not what is measured
-                runs[peer].append(measure(peer.command.format(image=path, scratch=scratch, size=size)))
+                runs[peer].append(run(peer, look=False))
+            inflating.append(inflate_alone(path) if "-c" in image.options else [])
     _require_equal_digests(image, runs)
-    inflating: list[Stretch] = inflate_alone(path) if "-c" in image.options else []
-    return Measured(
-        image, rounds, size, path.stat().st_size, {peer: Median.of(each) for peer, each in runs.items()}, inflating
-    )
+    medians = {peer: Median.of(each, memory[peer]) for peer, each in runs.items()}
+    return Measured(image, rounds, size, path.stat().st_size, medians, _median_of(inflating))
+
+
+def _median_of(rounds: Sequence[list[Stretch]]) -> list[Stretch]:
+    """The round of which half of the others took longer."""
+    return sorted(rounds, key=lambda stretches: sum(stretch.inflating for stretch in stretches))[len(rounds) // 2]
 
 
 def _peers_of(image: BenchImage) -> Sequence[Peer]:

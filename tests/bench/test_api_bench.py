@@ -14,6 +14,7 @@ import pytest
 from manifest_service.manifests import queries
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.queries import ManifestFilter
+from manifest_service.manifests.visibility import EVERYTHING
 from tests.api.client import Client
 from tests.bench.api_data import FLAT, SHARED, Made, fill
 from tests.bench.api_load import measure_load
@@ -63,6 +64,7 @@ def stalling() -> Iterator[int]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_requests_that_were_due_during_a_stall_have_waited(stalling: int) -> None:
     times = drive(stalling, ["/"], {}, rate=100, seconds=1, connections=2)
 
@@ -71,6 +73,7 @@ def test_requests_that_were_due_during_a_stall_have_waited(stalling: int) -> Non
     assert sum(seconds > STALL / 5 for seconds in times) >= 25
 
 
+@pytest.mark.slow
 def test_a_failure_ends_a_run(stalling: int) -> None:
     with pytest.raises(RuntimeError, match="/missing is answered with 404"):
         drive(stalling, ["/missing"], {}, rate=100, seconds=1, connections=2)
@@ -90,7 +93,9 @@ def filled(postgresql: PostgreSQL, tmp_path: Path) -> Iterator[Database]:
 
 def test_what_is_made_up_is_what_the_service_would_have_written(filled: Database) -> None:
     """All manifests are checked against their statements as they are read."""
-    records = filled.transaction(lambda session: queries.list_current(session, ManifestFilter(), SIZE, None))
+    records = filled.transaction(
+        lambda session: queries.list_current(session, EVERYTHING, ManifestFilter(), SIZE, None)
+    )
 
     made = [Made(number) for number in range(SIZE, 0, -1)]
     assert [(record.image_id, record.status) for record in records] == [

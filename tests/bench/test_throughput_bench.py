@@ -30,7 +30,7 @@ def test_latency_makes_a_section(tmp_path: Path) -> None:
     section = measure_latency(rounds=1, large=large, small_samples=2)
 
     assert "| 1 MiB, raw |" in section
-    assert section.count("after SHA-256 alone would be (target: 1)") == 2
+    assert section.count("after all its hashing alone would be (target: 1)") == 2
 
 
 @pytest.mark.servers

@@ -17,10 +17,11 @@ from sqlalchemy import Connection, func, select
 
 from manifest_service.disks.limits import MIB
 from manifest_service.manifests import intake
-from manifest_service.manifests.models import Event, Manifest, QueueEntry
+from manifest_service.manifests.models import Event, Manifest
 from manifest_service.manifests.states import EventKind
 from manifest_service.manifests.values import LARGE_SIZE as LARGE_FROM
 from manifest_service.manifests.values import ImageObservation
+from manifest_service.manifests.work_models import QueueEntry
 from tests.bench.api_lookups import percentile
 from tests.bench.measuring import cpu_seconds
 from tests.bench.report import how_measured

@@ -6,6 +6,7 @@ import hashlib
 import shlex
 import shutil
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,8 +45,8 @@ class Upload:
 
 @dataclass(frozen=True)
 class Waited:
-    """Medians, and the longest, in seconds: from the notification to the manifest; and of `manifest-service digest`, of
-    SHA-256 alone and of all that the worker is configured to compute.
+    """Medians, and the longest, in seconds: from the notification to the manifest; of `manifest-service digest`, for
+    SHA-256 alone and for both digests; and of all that the worker computes, by itself.
     """
 
     upload: Upload
@@ -53,6 +54,7 @@ class Waited:
     longest: float
     digest: float
     digests: float
+    everything: float
 
 
 def measure_latency(rounds: int, large: Path | None = None, small_samples: int = SMALL_SAMPLES) -> str:
@@ -75,11 +77,14 @@ def _upload(site: Site, glance: GlanceNotifier, upload: Upload, rounds: int) -> 
     with upload.path.open("rb") as file:
         checksum = hashlib.file_digest(file, "md5").hexdigest()
     described = {"size": upload.path.stat().st_size, "checksum": checksum, "disk_format": upload.disk_format}
-    command = f"{shlex.quote(str(EXECUTABLE))} digest {shlex.quote(str(upload.path))}"
-    ready, digest, digests = [], [], []
+    path = shlex.quote(str(upload.path))
+    command = f"{shlex.quote(str(EXECUTABLE))} digest {path}"
+    alone = f"{shlex.quote(sys.executable)} -m tests.bench.alone {path} {upload.disk_format}"
+    ready, digest, digests, everything = [], [], [], []
     for _ in range(rounds):
         digest.append(measure(command).wall)
         digests.append(measure(command + _CONFIGURED).wall)
+        everything.append(measure(alone).wall)
         for image_id in new_ids(upload.samples):
             stored = site.store / image_id
             shutil.copyfile(upload.path, stored)  # It is in the page cache from here on.
@@ -88,7 +93,7 @@ def _upload(site: Site, glance: GlanceNotifier, upload: Upload, rounds: int) -> 
             announce(glance, [image_id], **described)
             ready.append(wait_until(lambda: _is_ready(site, image_id)) - start)  # noqa: B023
             stored.unlink()
-    medians = [statistics.median(times) for times in (ready, digest, digests)]
+    medians = [statistics.median(times) for times in (ready, digest, digests, everything)]
     return Waited(upload, medians[0], max(ready), *medians[1:])
 
 
@@ -106,29 +111,25 @@ def _section(waited: Sequence[Waited], rounds: int) -> str:
         "",
         "An image lies in a file store; its `image.upload` goes to RabbitMQ, one listener and one worker take it, and"
         " PostgreSQL holds the manifest: all configured as they come. The worker computes SHA-256, fs-verity's digest,"
-        " the block map and the source's MD5 in one pass; `manifest-service digest` of the same file computes the"
-        " first, or the first two, and its time has the start of its process in it. The small image was uploaded"
+        " the block map and the source's MD5 in one pass. Beside it stand one process that computes the same and"
+        " nothing else (`everything`), and `manifest-service digest` of the same file, for SHA-256 alone and for both"
+        " digests; all have the start of a process in their time. The small image was uploaded"
         f" {waited[0].upload.samples} times in each round. {how_measured(rounds)}",
         "",
-        "| image | `digest` s | of both s | ready after s, median | longest | beside `digest` | beside both |",
+        "| image | SHA-256 s | both s | everything s | ready after s, median | longest | beside everything |",
         "|---|---|---|---|---|---|---|",
     ]
     for each in waited:
-        figures = (
-            each.digest,
-            each.digests,
-            each.ready,
-            each.longest,
-            each.ready - each.digest,
-            each.ready - each.digests,
-        )
+        hashing = (each.digest, each.digests, each.everything)
+        figures = (*hashing, each.ready, each.longest, each.ready - each.everything)
         lines.append(f"| {each.upload.title} | {' | '.join(f'{seconds:.2f}' for seconds in figures)} |")
     return "\n".join([
         *lines,
         "",
         *(
-            f"- {each.upload.title}: ready {each.ready - each.digests:.2f} s after its two digests alone would be, and"
-            f" {each.ready - each.digest:.2f} s after SHA-256 alone would be (target: {_ALLOWED:.0f})."
+            f"- {each.upload.title}: ready {each.ready - each.everything:.2f} s after all its hashing alone would be"
+            f" (target: {_ALLOWED:.0f}), {each.ready - each.digests:.2f} s after its two digests alone, and"
+            f" {each.ready - each.digest:.2f} s after SHA-256 alone."
             for each in waited
         ),
         "",

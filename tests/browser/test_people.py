@@ -10,6 +10,7 @@ from tests.api.client import Client
 from tests.api.test_verifications import report, verification
 from tests.browser.chromium import Chromium
 from tests.builders import IMAGE_ID, SHA256, claimed, finish, observation, observe
+from tests.waiting import eventually
 
 OTHER = "8c8f5ad0-1a4d-43c1-9d0d-7b8b4fa6e7a2"
 HOSTILE_NAMES = (
@@ -41,6 +42,8 @@ def test_somebody_without_a_mouse_gets_to_a_digest(browser: Chromium, local_api:
     browser.wait_for_text(SHA256)
     browser.tab_to("button[aria-label='Copy sha256']")
     browser.command("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    # The button says so for two seconds, which may pass before it is looked at.
+    browser.driver.execute_script("window.setTimeout = () => 0")
     browser.press(Keys.ENTER)
 
     browser.wait_for_text("sha256 copied", "#said")
@@ -74,10 +77,10 @@ def test_everything_but_the_dropped_file_works_without_scripts(
     assert not browser.find("#file").is_displayed()
     browser.find("[data-live-note] a").click()
     browser.find("#q").send_keys(SHA256[:40], Keys.ENTER)
-    assert "cut off: it has 40" in browser.text() or "No image" in browser.text()
+    eventually(lambda: "cut off: it has 40" in browser.text() or "No image" in browser.text())
     browser.find("#q").clear()
     browser.find("#q").send_keys(SHA256, Keys.ENTER)
-    assert SHA256 in browser.text()
+    eventually(lambda: SHA256 in browser.text())
     assert browser.all(".copy") == []
     browser.find("nav a[href='/fleet']").click()
     assert "Corrupt files" in browser.text()

@@ -3,11 +3,12 @@
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from uuid import uuid4
+
+from tests.servers.loopback import LoopbackServer, OwnedServer
 
 ANY_BYTE = re.compile(r"bytes=(\d+)-")
 
@@ -15,12 +16,12 @@ ANY_BYTE = re.compile(r"bytes=(\d+)-")
 class Request(BaseHTTPRequestHandler):
     """One request. An `Answer` is a function that gets it, and answers."""
 
-    server: "_Server"
+    server: OwnedServer
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         self.close_connection = True
-        glance = self.server.glance
+        glance = self.server.owner
         glance.requests.append(self)
         if self.path.endswith("/file"):
             glance.next_answer()(self)
@@ -44,7 +45,8 @@ class Request(BaseHTTPRequestHandler):
     @property
     def data(self) -> bytes:
         """The image."""
-        return self.server.glance.data
+        data: bytes = self.server.owner.data
+        return data
 
     @property
     def offset(self) -> int | None:
@@ -59,19 +61,14 @@ class Request(BaseHTTPRequestHandler):
 Answer = Callable[[Request], None]
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    glance: "MisbehavingGlance"
-
-
-class MisbehavingGlance:
+class MisbehavingGlance(LoopbackServer):
     """Serves one image. answers: to requests for its data, in turn, the last one for all further ones."""
 
     def __init__(self, data: bytes, answers: Sequence[Answer], record: Mapping[str, Any]) -> None:
         """record: what it says of the image, where that is not the truth; `body` for all that it says."""
+        super().__init__()
         self.data = data
         self.requests: list[Request] = []
-        self.ended = threading.Event()
         self._answers = list(answers)
         truth = {
             "id": str(uuid4()),
@@ -93,22 +90,8 @@ class MisbehavingGlance:
         """From where the data was asked for, request by request."""
         return [request.offset for request in self.requests if request.path.endswith("/file")]
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._server = _Server(("127.0.0.1", 0), Request)
-        self._server.glance = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ended.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return Request
 
 
 def whole(request: Request) -> None:
@@ -148,7 +131,7 @@ def cut(length: int, *, framed: bool = True, ranges: bool = True, waits: bool = 
             request.begin(200, **headers)
         request.wfile.write(rest[:length])
         if waits:
-            request.server.glance.ended.wait()
+            request.server.owner.ended.wait()
 
     return answer
 

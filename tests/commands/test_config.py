@@ -1,5 +1,6 @@
 """The configuration: its sample is current, its mistakes are sentences."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from manifest_service import config
 from manifest_service.errors import UsageError
+from manifest_service.state_folder import state_folder
 from tests.servers.service import EXECUTABLE
 
 pytestmark = pytest.mark.slow
@@ -21,6 +23,13 @@ def test_the_sample_is_what_the_options_say(tmp_path: Path) -> None:
     assert sample.read_text() == (ROOT / "etc" / "manifest-service.conf.sample").read_text(), (
         "run tools/generate-sample-config"
     )
+
+
+def test_the_sample_of_policies_is_what_the_rules_say(tmp_path: Path) -> None:
+    sample = tmp_path / "sample"
+    subprocess.run([ROOT / "tools" / "generate-sample-policy", sample], check=True, capture_output=True)
+
+    assert sample.read_text() == (ROOT / "etc" / "policy.yaml.sample").read_text(), "run tools/generate-sample-policy"
 
 
 def test_the_example_can_be_read() -> None:
@@ -75,6 +84,32 @@ def test_commands_end_with_a_sentence_and_exit_code_2(arguments: list[str], code
     assert done.returncode == 2
     assert f"manifest-service: {code}: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_in_a_unit_of_systemd_state_lies_in_the_folder_of_the_unit(tmp_path: Path) -> None:
+    # The user of the units has no home.
+    environment = {"HOME": "/nowhere", "STATE_DIRECTORY": f"{tmp_path}:/the/second/of/two"}
+    subprocess.run([EXECUTABLE, "db", "upgrade"], env=environment, check=True, capture_output=True)
+
+    assert (tmp_path / "manifests.sqlite").exists()
+
+
+def test_a_user_without_a_home_has_the_folder_of_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as a user whom it does not know."""
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 987_654)
+
+    assert state_folder() == Path("/var/lib/manifest-service")
+
+
+def test_a_folder_that_cannot_be_made_is_named() -> None:
+    environment = {"HOME": "/proc/nobody"}
+    done = subprocess.run([EXECUTABLE, "status"], env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "'/proc/nobody', cannot be made: No such file" in done.stderr
+    assert "[DEFAULT] state_path" in done.stderr
 
 
 def test_the_listener_needs_a_broker(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 
 from manifest_service.errors import DownloadFailed
 from manifest_service.images import download
 from manifest_service.images.glance_api import GlanceApi
 from manifest_service.images.glance_connection import UrlConnection
 from tests import qemu
+from tests.builders import new_key
 from tests.commands.misbehaving_glance import Answer, MisbehavingGlance, cut, encoded, ranged, shifted, status, whole
 from tests.servers.glance import Glance
 from tests.servers.service import EXECUTABLE, ServeProcess
@@ -380,6 +382,7 @@ def test_a_file_that_is_there_is_replaced_only_by_force(here: Path) -> None:
         (["--glance-url", f"http://u:{TOKEN}@h:port/", str(uuid4())], {}),
         (["--glance-url", "http://\x1b[31m/", str(uuid4())], {}),
         (["--url", f"http://u:{TOKEN}@/", str(uuid4())], {}),
+        (["--trusted-key", "key.pem", str(uuid4())], {}),
         ([str(uuid4())], {"OS_TOKEN": "two\nlines"}),
         ([str(uuid4())], {"OS_CACERT": "/no/such/file"}),
     ],
@@ -408,6 +411,14 @@ def test_the_manifest_has_a_say(here: Path, tmp_path: Path) -> None:
 
         with serving(whole, id=image_id) as glance:
             good = fetch(glance.url, "--url", serve.url, "--output", "good", image_id, cwd=here)
+            key, other_key = tmp_path / "key.pem", tmp_path / "other.pem"
+            key.write_text(requests.get(f"{serve.url}/v1/keys", timeout=30).json()["keys"][0]["public_key"])
+            other_key.write_text(new_key().public.pem)
+            asking: list[str | Path] = ["--url", serve.url, "--output", "trusted", image_id]
+            trusted = fetch(glance.url, "--trusted-key", key, *asking, cwd=here)
+            mistrusted = fetch(
+                glance.url, "--json", "--force", *asking, cwd=here, MANIFEST_SERVICE_TRUSTED_KEYS=str(other_key)
+            )
         with MisbehavingGlance(DATA[:-1] + b"!", [whole], {"id": image_id}) as glance:
             unseen = fetch(glance.url, "--output", "unseen", image_id, cwd=here)
             seen = fetch(glance.url, "--url", serve.url, "--output", "seen", image_id, cwd=here)
@@ -415,9 +426,11 @@ def test_the_manifest_has_a_say(here: Path, tmp_path: Path) -> None:
             unknown = fetch(glance.url, "--url", serve.url, "--json", glance.image_id, cwd=here)
 
     assert (good.returncode, unseen.returncode, seen.returncode, unknown.returncode) == (0, 0, 4, 1)
+    assert (trusted.returncode, mistrusted.returncode) == (0, 1)
+    assert json.loads(mistrusted.stdout)["code"] == "not-verified"
     assert "source-mismatch: its manifest records " in seen.stderr
     assert json.loads(unknown.stdout)["code"] == "no-manifest"
-    assert names(here) == ["good", "unseen"]
+    assert names(here) == ["good", "trusted", "unseen"]
 
 
 @pytest.mark.parametrize(

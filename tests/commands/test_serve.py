@@ -115,6 +115,7 @@ def test_the_demo_tells_its_story_with_any_raw_image(tmp_path: Path, content: by
     done = subprocess.run([EXECUTABLE, "demo", image], capture_output=True, text=True, check=False, timeout=120)
 
     assert done.returncode == 0, done.stderr
+    assert " INFO " not in done.stderr
     assert r"image\nname, a raw" in done.stdout
 
 

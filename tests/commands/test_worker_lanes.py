@@ -31,3 +31,20 @@ def test_one_of_several_workers_is_left_for_small_images(
     assert preferences.count(Preference.SMALL_ONLY) == small_only
     assert len(preferences) == concurrency
     database.close()
+
+
+@pytest.mark.parametrize(("processes", "concurrency", "small_only"), [(1, 1, 0), (2, 1, 1), (3, 1, 1), (2, 2, 2)])
+def test_one_of_several_processes_is_left_for_small_images(
+    tmp_path: Path, processes: int, concurrency: int, small_only: int
+) -> None:
+    file = tmp_path / "manifest-service.conf"
+    section = f"[worker]\nprocesses = {processes}\nconcurrency = {concurrency}\n"
+    file.write_text(f"[DEFAULT]\nstate_path = {tmp_path}\n{section}")
+    conf = config.load([str(file)])
+    database = Database(conf.database.connection)
+
+    pools = [make_worker_pool(conf, database, ImageStores(conf), process=number) for number in range(processes)]
+
+    preferences = [worker._turns.preference for pool in pools for worker in pool._workers]
+    assert preferences.count(Preference.SMALL_ONLY) == small_only
+    database.close()

@@ -14,7 +14,7 @@ from manifest_service.disks.runs import Compressed, Zeros
 from manifest_service.errors import ImageRefused, RefusalCode
 from tests.disks.qcow2_writer import deflate
 from tests.disks.sources import BytesSource
-from tests.disks.test_reading import MappedDisk
+from tests.disks.test_reading import MappedDisk, compressed
 
 
 class FailingDigest:
@@ -47,13 +47,14 @@ class ForgetfulDigest(FailingDigest):
 
 
 class SlowDigest(FailingDigest):
-    def __init__(self) -> None:
+    def __init__(self, pause: float = 0.05) -> None:
+        """pause: seconds for each piece."""
         super().__init__(1 << 30, Exception())
-
         self.pieces = 0
+        self._pause = pause
 
     def _count(self) -> None:
-        time.sleep(0.05)
+        time.sleep(self._pause)
         self.pieces += 1
 
 
@@ -127,7 +128,7 @@ def test_a_digest_that_missed_bytes_is_an_error() -> None:
 
 @pytest.mark.timeout(20)
 def test_leaving_early_ends_threads_without_hashing_what_waits() -> None:
-    slow = SlowDigest()
+    slow = SlowDigest(pause=0.5)
     with FanOut({"slow": slow}) as fan_out:
         for _ in range(5):
             fan_out.put(Zeros(1))
@@ -173,7 +174,7 @@ def _compressed(contents: list[bytes], broken: tuple[int, ...] = ()) -> tuple[Ma
     stored, runs = bytearray(), []
     for number, content in enumerate(contents):
         packed = b"\x07" * 100 if number in broken else deflate(content)
-        runs.append(Compressed([len(stored)], [len(packed)], CLUSTER, "zlib", CLUSTER))
+        runs.append(compressed(len(stored), len(packed), CLUSTER, CLUSTER))
         stored += packed
     return MappedDisk(list(runs)), BytesSource(bytes(stored))
 
@@ -215,6 +216,7 @@ def test_the_first_broken_cluster_is_named(consumers: int) -> None:
 
 @pytest.mark.parametrize("pieces", [1, 5, 30])
 @pytest.mark.timeout(20)
+@pytest.mark.slow
 def test_leaving_early_while_clusters_are_inflated_ends_threads(pieces: int) -> None:
     disk, source = _compressed([bytes(CLUSTER)] * 1000)
     reading = read_disk(disk, source)

@@ -125,6 +125,7 @@ def test_blkhash_is_what_blksum_printed(disk: list[Piece], expected: str) -> Non
 
 
 @pytest.mark.parametrize("algorithm", ["fsverity-sha256", "blkhash-sha256"])
+@pytest.mark.slow
 def test_zeros_cost_nothing_that_grows_with_them(algorithm: str) -> None:
     """A disk of 4 TiB with a little data would take hours if its zeros were hashed."""
     assert len(_digest(algorithm, [b"x" * 4096, 1 << 42, b"y" * 100])) == 64

@@ -8,7 +8,7 @@ import zstandard
 from manifest_service.disks.limits import MIB, Limits
 from manifest_service.errors import RefusalCode
 from tests import qemu
-from tests.disks.catalogue.case import CLUSTER, FIRST, PLAIN, SECOND, TEXT
+from tests.disks.catalogue.case import CLUSTER, END, FIRST, PLAIN, SECOND, TEXT
 from tests.disks.qcow2_writer import EXTENDED_L2, HEADER_FIELDS, ZSTD, Data, Entry, Image, Packed, deflate, extension
 from tests.disks.sources import BytesSource, verdict
 
@@ -22,7 +22,7 @@ OUR_RULES = {
 
 _LIMITS = Limits(virtual_size=16 * MIB)
 
-_WORDS = [0, 1, 2, 3, 8, 0x1FF, 0x200, 0xFFF, CLUSTER, 2 * CLUSTER, 1 << 31, 1 << 32, 1 << 62, 1 << 63, 2**64 - 1]
+_WORDS = [0, 1, 2, 3, 8, 0x1FF, 0x200, 0xFFF, CLUSTER, 2 * CLUSTER, 1 << 31, 1 << 32, 1 << 62, END, 1 << 63, 2**64 - 1]
 
 BASES = [
     PLAIN.but(clusters={**PLAIN.clusters, 7: Entry(1), 8: Entry(PLAIN.data_offset | 1)}),

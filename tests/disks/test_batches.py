@@ -29,8 +29,8 @@ def one_cluster(
     method: CompressionMethod, cluster_size: int, place: int, size: int, padding: int, position: int
 ) -> ClusterBatch:
     """A batch of a single cluster."""
-    columns = [array("I", [value]) for value in (place, size, padding, position)]
-    return ClusterBatch(method, cluster_size, *columns)
+    sizes, paddings, positions = (array("I", [value]) for value in (size, padding, position))
+    return ClusterBatch(method, cluster_size, array("Q", [place]), sizes, paddings, positions)
 
 
 def taken_natively(batch: ClusterBatch, data: memoryview, output: memoryview, first: int = 0) -> int:
@@ -38,7 +38,7 @@ def taken_natively(batch: ClusterBatch, data: memoryview, output: memoryview, fi
     decompress = batch_decompressor(batch.method)
     assert decompress is not None, "native code was not built, or a wheel no longer exports its library"
     columns = (batch.places, batch.sizes, batch.paddings, batch.positions)
-    return decompress(data, output, batch.cluster_size, *columns, first) - first
+    return decompress(data, output, batch.cluster_size, *columns, batch.start, first) - first
 
 
 def pack(method: CompressionMethod, content: bytes, rng: random.Random) -> bytes:
@@ -193,13 +193,39 @@ def test_headers_of_frames_are_judged_alike(window_log: int, dictionary: int | N
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("place", "size", "padding", "position"),
-    [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 0, 1), (0, -1, 1 << 31, 0), (0xFFFFFFFF, 0, 0, 0), (0, 0, 0, 0xFFFFFFFF)],
+    [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 0, 1), (0, -1, 1 << 31, 0), ((1 << 64) - 1, 0, 0, 0), (0, 0, 0, 0xFFFFFFFF)],
 )
 def test_nothing_outside_of_the_buffers_is_touched(
     method: CompressionMethod, place: int, size: int, padding: int, position: int
 ) -> None:
     stream = pack(method, TEXT[:CLUSTER], random.Random(1))
     batch = one_cluster(method, CLUSTER, place, len(stream) + size, padding, position)
+    with pytest.raises(IndexError):
+        taken_natively(batch, memoryview(stream), memoryview(bytearray(CLUSTER)))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("native", [True, False])
+def test_places_count_from_where_the_input_begins(
+    method: CompressionMethod, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not native:
+        monkeypatch.setattr(inflation, "batch_decompressor", lambda method: None)
+    stream = pack(method, TEXT[:CLUSTER], random.Random(1))
+    batch = one_cluster(method, CLUSTER, (1 << 55) + 3, len(stream), 0, 0)
+    batch.start = 1 << 55
+    output = bytearray(CLUSTER)
+
+    batch.inflate(memoryview(b"abc" + stream), memoryview(output))
+
+    assert output == TEXT[:CLUSTER]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_place_before_the_input_begins_is_outside(method: CompressionMethod) -> None:
+    stream = pack(method, TEXT[:CLUSTER], random.Random(1))
+    batch = one_cluster(method, CLUSTER, 0, len(stream), 0, 0)
+    batch.start = 1
     with pytest.raises(IndexError):
         taken_natively(batch, memoryview(stream), memoryview(bytearray(CLUSTER)))
 
@@ -212,23 +238,24 @@ def test_arguments_that_do_not_fit_together_are_refused(method: CompressionMetho
     decompress: Call | None = batch_decompressor(method)
     assert decompress is not None
     data, output = memoryview(bytes(100)), memoryview(bytearray(100))
-    one, two = array("I", [0]), array("I", [0, 0])
+    place, one, two = array("Q", [0]), array("I", [0]), array("I", [0, 0])
     wrong: list[tuple[object, ...]] = [
-        (100, one, one, one, two, 0),
-        (100, two, one, one, one, 0),
-        (0, one, one, one, one, 0),
-        (-1, one, one, one, one, 0),
-        (1 << 31, one, one, one, one, 0),
-        (100, one, one, one, one, -1),
-        (100, one, one, one, one, 2),
+        (100, place, one, one, two, 0, 0),
+        (100, one, one, one, one, 0, 0),
+        (100, place, two, one, one, 0, 0),
+        (0, place, one, one, one, 0, 0),
+        (-1, place, one, one, one, 0, 0),
+        (1 << 31, place, one, one, one, 0, 0),
+        (100, place, one, one, one, 0, -1),
+        (100, place, one, one, one, 0, 2),
     ]
     for arguments in wrong:
         with pytest.raises(ValueError, match="do not fit together"):
             decompress(data, output, *arguments)
     with pytest.raises((TypeError, BufferError)):
-        decompress(data, memoryview(bytes(100)), 100, one, one, one, one, 0)
-    assert decompress(data, output, 100, one, one, one, one, 1) == 1
-    assert decompress(data, output, 100, *[array("I")] * 4, 0) == 0
+        decompress(data, memoryview(bytes(100)), 100, place, one, one, one, 0, 0)
+    assert decompress(data, output, 100, place, one, one, one, 0, 1) == 1
+    assert decompress(data, output, 100, array("Q"), *[array("I")] * 3, 0, 0) == 0
 
 
 def test_without_native_code_python_serves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manifest_service.disks.opening import open_disk
-from manifest_service.disks.qcow2 import tables
+from manifest_service.disks.qcow2 import descriptors, tables
+from manifest_service.disks.qcow2.descriptors import COMPRESSED
 from manifest_service.disks.runs import Compressed, Run, Stored, Zeros
 from manifest_service.errors import ImageRefused
 from tests.disks.catalogue.case import CLUSTER, FIRST, PLAIN, SECOND, TEXT
@@ -53,6 +54,24 @@ def test_empty_tables_and_missing_tables_are_zeros() -> None:
     coverage = CLUSTER * CLUSTER // 8
     image = Image({2 * coverage // CLUSTER: Entry(0)}, 5 * coverage, 12)
     assert _runs(image) == [Zeros(5 * coverage)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("is_native", [True, False])
+def test_a_table_of_all_kinds_in_turn_takes_time_by_its_length(
+    is_native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest table there is. To begin each run with a look through all before it would take many minutes."""
+    if not is_native:
+        monkeypatch.setattr(descriptors, "native", None)
+    count = (1 << 21) // 8
+    words = [Entry(COMPRESSED | 512), Entry(0)]
+    image = Image({index: words[index % 2] for index in range(count)}, count << 21, 21)
+
+    runs = _runs(image)
+
+    assert [type(run) for run in runs] == [Compressed, Zeros] * (count // 2)
 
 
 def test_runs_are_given_out_before_they_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from manifest_service.manifests import history, queries, schema
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.values import ManifestRecord
+from manifest_service.manifests.visibility import EVERYTHING
 from tests.servers.glance import Glance
 from tests.servers.service import EXECUTABLE, Settings, WorkerProcess, write_config
 
@@ -19,7 +20,7 @@ DISK = 4096
 """Bytes of a small raw image."""
 
 QUICK: Settings = {
-    "worker": {"lease": "3", "poll_interval": "0.1", "retry_delay": "0.2"},
+    "worker": {"lease": "20", "poll_interval": "0.1", "retry_delay": "0.2"},
     "listener": {"requeue_delay": "0.5"},
     "digests": {"algorithms": "sha256"},
 }
@@ -57,7 +58,7 @@ class Cloud:
         return WorkerProcess(self.folder / name, self.settings, [self.glance.config_file])
 
     def manifest(self, image_id: str) -> ManifestRecord | None:
-        return self.database.transaction(lambda session: queries.get_current(session, image_id))
+        return self.database.transaction(lambda session: queries.get_current(session, EVERYTHING, image_id))
 
     def status(self, image_id: str) -> str | None:
         record = self.manifest(image_id)
@@ -65,12 +66,12 @@ class Cloud:
 
     def statuses(self, image_ids: Sequence[str]) -> set[str | None]:
         """Of all of these, in one look."""
-        records = self.database.transaction(lambda session: queries.find_by_image_ids(session, image_ids))
+        records = self.database.transaction(lambda session: queries.find_by_image_ids(session, EVERYTHING, image_ids))
         found = {record.image_id: str(record.status) for record in records}
         return {found.get(image_id) for image_id in image_ids}
 
     def history(self, image_id: str) -> list[str]:
-        events = self.database.transaction(lambda session: history.list_history(session, image_id, 100))
+        events = self.database.transaction(lambda session: history.list_history(session, EVERYTHING, image_id, 100))
         return [event.kind for event in events]
 
 

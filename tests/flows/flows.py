@@ -64,8 +64,8 @@ class User:
         def is_so() -> bool:
             image = self.client.show(image_id)
             has = bool(image.get("os_hash_value")) >= bool(hashes)
-            settled = not image.get("os_glance_importing_to_stores") and "os_glance_import_task" not in image
-            return image["status"] == status and has and settled and all(image.get(k) == v for k, v in shown.items())
+            shows = image["status"] == status and has and all(image.get(k) == v for k, v in shown.items())
+            return shows and not self.client.is_importing(image_id)
 
         eventually(is_so)
 
@@ -158,6 +158,7 @@ def _abort(user: User, image_id: str) -> None:
 
     def parts() -> Iterator[bytes]:
         yield user.qcow2().read_bytes()[:1000]
+        eventually(lambda: user.client.show(image_id)["status"] == "saving")
         raise ConnectionAbortedError
 
     with suppress(ConnectionAbortedError, requests.RequestException):
@@ -223,6 +224,17 @@ def visibilities(user: User) -> str:
     return image_id
 
 
+def shared_with_others(user: User) -> str:
+    """Shared with three projects: one looks not yet, one accepts, one rejects, and a fourth is taken off again."""
+    image_id = user.upload()
+    for member in ("pending", "accepting", "rejecting", "taken-off"):
+        user.client.add_member(image_id, f"project-{member}")
+    user.client.answer_sharing(image_id, "project-accepting", "accepted")
+    user.client.answer_sharing(image_id, "project-rejecting", "rejected")
+    user.client.remove_member(image_id, "project-taken-off")
+    return image_id
+
+
 def deactivated(user: User) -> str:
     """It keeps its manifest: an administrator may still read it, and it may come back."""
     image_id = user.upload()
@@ -251,9 +263,10 @@ FLOWS = [
     Flow(snapshot),
     Flow(snapshot_of_a_volume, disk_format="raw"),
     Flow(visibilities),
+    Flow(shared_with_others),
     Flow(deactivated),
     # A worker may be at it before the deletion is known, and find nothing in the store.
-    Flow(deleted, "deleted", computations=2, other=("deleted", "computation-retried")),
+    Flow(deleted, "deleted", computations=8, other=("deleted", "computation-retried")),
     Flow(conversion, glance="converting", disk_format="raw"),
 ]
 

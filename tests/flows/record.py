@@ -66,7 +66,10 @@ class Recorder:
 def is_of(message: Mapping[str, Any], image_id: str) -> bool:
     """Whether a message is of an image; a rejected upload's does not say, and counts."""
     payload = message["payload"]
-    return isinstance(payload, str) or payload.get("id") == image_id
+    if isinstance(payload, str):
+        return True
+    is_member = message["event_type"].startswith("image.member.")
+    return bool(payload.get("image_id" if is_member else "id") == image_id)
 
 
 def sanitised(messages: Sequence[Mapping[str, Any]], glance: Glance) -> list[Any]:

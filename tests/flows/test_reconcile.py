@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from manifest_service.processing import duties, queue
+from manifest_service.processing import duties
+from tests.builders import queued
 from tests.flows.cloud import Cloud, cloud_of
 from tests.servers.glance import Glance
 from tests.servers.postgresql import PostgreSQL
+from tests.servers.process import descendants
 from tests.servers.service import EXECUTABLE, ListenerProcess, WorkerProcess
 from tests.waiting import eventually
 
@@ -58,7 +60,7 @@ def _backfill(cloud: Cloud) -> None:
     assert "seen:      0\n" in cloud.call("backfill", "--dry-run", "--since", "2100-01-01").stdout
     options = [part for file in cloud.config_files for part in ("--config-file", file)]
     slow = subprocess.Popen([EXECUTABLE, "backfill", "--rate", "0.1", *options], stderr=subprocess.PIPE, text=True)
-    eventually(lambda: cloud.database.transaction(queue.length) == BEFORE)
+    eventually(lambda: queued(cloud.database) == BEFORE)
     slow.send_signal(signal.SIGINT)
     assert "run it again to go on" in slow.communicate(timeout=30)[1]
     assert slow.returncode == 130
@@ -77,11 +79,12 @@ def _each_was_taken_in_by_one(workers: list[WorkerProcess]) -> None:
 def _the_leader_dies_and_the_other_goes_on(cloud: Cloud, workers: list[WorkerProcess]) -> None:
     holder = next(duty.holder for duty in cloud.database.transaction(duties.list_duties) if duty.name == "reconcile")
     assert holder is not None
-    leader = next(worker for worker in workers if holder.endswith(f":{worker.pid}"))
+    leader = next(worker for worker in workers if int(holder.rpartition(":")[2]) in descendants(worker.pid))
     leader.kill()
 
     cloud.glance.client.delete(last := cloud.upload())
     missed_by_the_dead = cloud.upload()
 
-    eventually(lambda: cloud.status(missed_by_the_dead) == "ready")
+    # The lease of the dead one has to run out first.
+    eventually(lambda: cloud.status(missed_by_the_dead) == "ready", timeout=120)
     eventually(lambda: cloud.status(last) in (None, "deleted"))

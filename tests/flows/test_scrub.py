@@ -10,6 +10,7 @@ import pytest
 from manifest_service.manifests import history
 from manifest_service.manifests.history import EventFilter
 from manifest_service.manifests.states import EventKind
+from manifest_service.manifests.visibility import EVERYTHING
 from tests.flows.cloud import Cloud, cloud_of
 from tests.flows.test_without_notifications import SILENT
 from tests.servers.glance import Glance
@@ -23,7 +24,7 @@ NO_RECONCILING = {"reconcile": {"interval": "0"}, "scrub": {"interval": "1"}}
 def changes(cloud: Cloud) -> dict[str | None, tuple[object, ...]]:
     """Image → where it changed, and in what."""
     wanted = EventFilter(kind=EventKind.SOURCE_CHANGED)
-    events = cloud.database.transaction(lambda session: history.list_events(session, wanted, 100))
+    events = cloud.database.transaction(lambda session: history.list_events(session, EVERYTHING, wanted, 100))
     assert len({event.image_id for event in events}) == len(events)  # each is told once
     return {event.image_id: (event.detail["place"], *event.detail["differs"]) for event in events}  # type: ignore[misc]
 

@@ -35,6 +35,7 @@ def run(seed: int, seconds: int, runs: int) -> int:
             f"-runs={runs}",
             f"-max_len={_LARGEST}",
             f"-timeout={_TIMEOUT}",
+            f"-report_slow_units={_TIMEOUT}",
             f"-rss_limit_mb={_MEMORY}",
             f"-artifact_prefix={FINDS}/",
             "-print_final_stats=1",
@@ -43,7 +44,7 @@ def run(seed: int, seconds: int, runs: int) -> int:
         def test_one(data: bytes) -> None:
             judge(data, Path(folder))
 
-        atheris.Setup([sys.argv[0], *options, str(corpus)], test_one, custom_mutator=_mutate)
+        atheris.Setup(["fuzz", *options, str(corpus)], test_one, custom_mutator=_mutate)
         atheris.Fuzz()
     return 0
 
@@ -72,3 +73,7 @@ def _damage_words(rng: random.Random, data: bytes) -> bytes:
             word = int.from_bytes(image[place : place + 8], "big") ^ 1 << rng.randrange(64)
         image[place : place + 8] = (word & (1 << 64) - 1).to_bytes(8, "big")
     return bytes(image)
+
+
+if __name__ == "__main__":
+    sys.exit(run(*map(int, sys.argv[1:])))

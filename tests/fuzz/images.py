@@ -1,5 +1,6 @@
 """Random valid images, one a seed: our digest must be qemu-img's."""
 
+import sys
 import time
 from itertools import count
 from pathlib import Path
@@ -33,3 +34,7 @@ def _is_right(seed: int) -> bool:
         image = make_image(seed, Path(folder))
         digest, _ = digest_beside_source_digests(image)
         return digest == qemu.sha256_of_disk(image)
+
+
+if __name__ == "__main__":
+    sys.exit(run(*map(int, sys.argv[1:])))

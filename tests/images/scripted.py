@@ -91,6 +91,17 @@ def stalled(length: int) -> Answer:
     return answer
 
 
+def trickling(pause: float) -> Answer:
+    """Byte by byte, with so many seconds between two of them."""
+
+    def answer(scripted: ScriptedObject, asked: bytes) -> Iterator[bytes]:
+        for byte in asked:
+            scripted.ended.wait(pause)
+            yield bytes([byte])
+
+    return answer
+
+
 def longer(extra: bytes) -> Answer:
     """All, and more."""
 

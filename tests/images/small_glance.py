@@ -1,52 +1,36 @@
 """A Glance that tells of one image where it is; nothing else. See `tests/servers/glance.py` for the real one."""
 
 import json
-import threading
 from collections.abc import Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.servers.loopback import LoopbackServer, OwnedServer
 
 
-class SmallGlance:
+class SmallGlance(LoopbackServer):
     """Answers for any id. locations: as (url, store). record: what it says of the image, beside its id."""
 
     def __init__(self, locations: Sequence[tuple[str, str | None]], record: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
         self.locations = locations
         self.record = record or {"status": "active"}
         self.asked: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
 
     @property
     def config(self) -> str:
         """The [glance] section that leads here."""
         return f"[glance]\nauth_type = none\nendpoint = {self.url}\n"
 
-    def __enter__(self) -> Self:
-        self._server = _Server(("127.0.0.1", 0), _Request)
-        self._server.glance = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    glance: SmallGlance
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return _Request
 
 
 class _Request(BaseHTTPRequestHandler):
-    server: _Server
+    server: OwnedServer
 
     def do_GET(self) -> None:
-        glance = self.server.glance
+        glance = self.server.owner
         glance.asked.append(self.path)
         _, _, _, image_id, *rest = self.path.split("/")
         if rest == ["locations"]:

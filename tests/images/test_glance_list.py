@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from manifest_service.errors import DownloadCode, DownloadFailed
-from manifest_service.images.glance_api import GlanceApi
+from manifest_service.images.glance_api import AnswerTooLarge, GlanceApi
 from manifest_service.images.glance_connection import GlanceAway, UrlConnection
 from manifest_service.images.glance_list import TRIES, Cursor, GlanceList, ListFilter, Page
 from tests.servers.glance import Glance
@@ -176,3 +176,13 @@ def test_a_real_glance_tells_who_sees_everything(glance: Glance) -> None:
     assert list_of(glance).show(private) is not None
     glance.client.delete(private)
     assert list_of(glance).show(private) is None
+
+
+def test_a_page_that_is_too_large_is_asked_for_in_parts() -> None:
+    """Anybody may give his image some MiB of properties: that must not end the walk for all others."""
+    part, glance = read(AnswerTooLarge(1), AnswerTooLarge(1), {"images": [entry(1)], "next": "/v2/images?marker=x"})
+
+    assert [each["limit"] for each in glance.asked] == ["200", "25", "3"]
+    assert part.cursor is not None
+    with pytest.raises(AnswerTooLarge):
+        read(*[AnswerTooLarge(1)] * 4)

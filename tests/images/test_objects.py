@@ -38,6 +38,8 @@ DATA = random.Random(11).randbytes(6 << 20)
 OTHER = random.Random(12).randbytes(6 << 20)
 RECORDED = Recorded(len(DATA), has_checksums=True)
 HASTY = "[limits]\nstream_window = 1048576\nstore_silence = 0.5\nstore_pause = 0\nscratch_reserve = 0\n"
+PATIENT = HASTY.replace("store_silence = 0.5", "store_silence = 20")
+"""For real servers, which may take their time."""
 
 
 def configuration(folder: Path, text: str) -> cfg.ConfigOpts:
@@ -102,7 +104,7 @@ def filled(
 ) -> Iterator[tuple[Filled, ImageStores, str]]:
     image = Filled(tmp_path, object_stores, request.param)
     with SmallGlance([(image.uri, image.name)]) as glance:
-        yield image, stores(tmp_path, f"{object_stores}{glance.config}{HASTY}"), request.param
+        yield image, stores(tmp_path, f"{object_stores}{glance.config}{PATIENT}"), request.param
 
 
 def test_an_object_is_found_by_its_location_and_read_in_any_order(filled: tuple[Filled, ImageStores, str]) -> None:
@@ -135,7 +137,7 @@ def test_an_object_that_is_gone_is_not_found(
 ) -> None:
     image, _, _ = filled
     with SmallGlance([(image.uri[:-4] + "ffff", image.name)]) as glance:
-        moved = stores(tmp_path, f"{object_stores}{glance.config}{HASTY}")
+        moved = stores(tmp_path, f"{object_stores}{glance.config}{PATIENT}")
         with pytest.raises(ComputationFailed) as caught:
             moved.open(IMAGE_ID)
 
@@ -177,6 +179,7 @@ def test_a_web_server_is_read_with_the_credentials_of_the_location(tmp_path: Pat
 
 
 @pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.slow
 def test_a_web_server_that_breaks_off_or_stalls_is_gone_on_with(ranges: bool, tmp_path: Path) -> None:
     with (
         WebServer(DATA, [cut(1_000_000), stalled(2_000_000), status(503), whole], ranges=ranges) as web,
@@ -198,6 +201,7 @@ def test_a_web_server_that_breaks_off_or_stalls_is_gone_on_with(ranges: bool, tm
         (status(403), "source-unreadable", "answered 403"),
         (status(500), "store-broken", "answered 500"),
         (status(302, Location="/image"), "store-broken", "TooManyRedirects"),
+        (status(200, **{"Content-Length": "-5"}), "store-broken", "its Content-Length is none"),
     ],
 )
 def test_a_web_server_without_the_image_says_why(answer: Any, code: str, told: str, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from manifest_service.images.stores import ImageStores
 from manifest_service.images.streams.forward import Recorded
 from manifest_service.manifests import history as history_of
 from manifest_service.manifests.database import Database
+from manifest_service.manifests.visibility import EVERYTHING
 from manifest_service.processing.worker import Worker
 from tests import qemu
 from tests.builders import current, observation, observe
@@ -112,7 +113,7 @@ def test_the_hash_that_only_glance_knows_is_verified_and_the_history_says_where_
     assert manifest is not None
     assert (manifest.status, manifest.digests) == ("ready", {"sha256": expected}), manifest.reason
     assert manifest.source_checksums == {"md5": md5, "sha512": hashlib.sha512(data).hexdigest()}
-    events = local.transaction(lambda session: history_of.list_history(session, image_id, 10))
+    events = local.transaction(lambda session: history_of.list_history(session, EVERYTHING, image_id, 10))
     assert events[-1].kind == "ready"
     assert events[-1].detail["read_from"] == "glance (download)"
 

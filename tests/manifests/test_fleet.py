@@ -8,6 +8,7 @@ from manifest_service.manifests import fleet, verifications
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.fleet import FileFilter, NodeMarker, NodeSummary
 from manifest_service.manifests.verifications import UnknownMarker, VerificationReport
+from manifest_service.manifests.visibility import EVERYTHING
 from manifest_service.verdicts import Verdict
 from tests.builders import IMAGE_ID, NOON
 
@@ -38,7 +39,7 @@ def filled(database: Database) -> Database:
 
 
 def nodes(database: Database, limit: int, after: NodeMarker | None = None) -> list[NodeSummary]:
-    return database.transaction(lambda session: fleet.list_nodes(session, limit, after))
+    return database.transaction(lambda session: fleet.list_nodes(session, EVERYTHING, limit, after))
 
 
 def test_nodes_with_corrupt_files_come_first_and_then_those_with_unknown_ones(filled: Database) -> None:
@@ -69,7 +70,7 @@ def test_pages_of_files_miss_nothing(filled: Database, limit: int) -> None:
     wanted = FileFilter(verdict=Verdict.UNKNOWN)
     seen: list[tuple[str, str]] = []
     marker = None
-    while part := filled.transaction(lambda session: fleet.list_files(session, wanted, limit, marker)):  # noqa: B023
+    while part := filled.transaction(lambda session: fleet.list_files(session, EVERYTHING, wanted, limit, marker)):  # noqa: B023
         seen += [(record.node, record.report.file) for record in part]
         marker = part[-1].report.report_id
 
@@ -78,7 +79,7 @@ def test_pages_of_files_miss_nothing(filled: Database, limit: int) -> None:
 
 def test_filters_are_joined(filled: Database) -> None:
     def found(wanted: FileFilter) -> int:
-        return len(filled.transaction(lambda session: fleet.list_files(session, wanted, 100, None)))
+        return len(filled.transaction(lambda session: fleet.list_files(session, EVERYTHING, wanted, 100, None)))
 
     assert found(FileFilter(node="a")) == 3
     assert found(FileFilter(node="a", verdict=Verdict.UNKNOWN)) == 2
@@ -88,8 +89,8 @@ def test_filters_are_joined(filled: Database) -> None:
 
 
 def test_the_worst_files_of_an_image_come_first(filled: Database) -> None:
-    counts = filled.transaction(lambda session: fleet.count_verdicts(session, IMAGE_ID))
-    worst = filled.transaction(lambda session: fleet.list_worst(session, IMAGE_ID, 4))
+    counts = filled.transaction(lambda session: fleet.count_verdicts(session, EVERYTHING, IMAGE_ID))
+    worst = filled.transaction(lambda session: fleet.list_worst(session, EVERYTHING, IMAGE_ID, 4))
 
     assert list(counts.items()) == [
         (Verdict.CORRUPT, 2),
@@ -104,7 +105,7 @@ def test_the_worst_files_of_an_image_come_first(filled: Database) -> None:
 
 def test_a_marker_that_no_report_has_is_unknown(filled: Database) -> None:
     with pytest.raises(UnknownMarker):
-        filled.transaction(lambda session: fleet.list_files(session, FileFilter(node="a"), 1, str(uuid4())))
+        filled.transaction(lambda session: fleet.list_files(session, EVERYTHING, FileFilter(node="a"), 1, str(uuid4())))
 
 
 def test_every_verdict_has_its_place() -> None:

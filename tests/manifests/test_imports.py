@@ -10,13 +10,12 @@ from sqlalchemy import select
 
 from manifest_service.attestations.envelope import sign
 from manifest_service.attestations.statement import DiskStatement, write_payload
-from manifest_service.manifests import audit, imports, intake, queries, signing, statements
+from manifest_service.manifests import audit, imports, intake, signing, statements
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.imported import ImportedManifest
 from manifest_service.manifests.imports import Outcome
-from manifest_service.manifests.models import Event
+from manifest_service.manifests.models import Event, ManifestBlockMap
 from manifest_service.manifests.states import Status
-from manifest_service.processing import queue
 from tests.builders import (
     IMAGE_ID,
     MD5,
@@ -30,6 +29,7 @@ from tests.builders import (
     new_key,
     observation,
     observe,
+    queued,
 )
 
 KEY = new_key()
@@ -93,7 +93,7 @@ def test_what_is_new_is_served_with_its_statement(database: Database) -> None:
     assert history(database) == ["imported"]
     (detail,) = events(database)
     assert detail == {"revision": 1, "digests": {"sha256": SHA256}, "signed": True, "key_id": KEY.public.key_id}
-    assert database.transaction(queue.length) == 0
+    assert queued(database) == 0
 
 
 def test_the_same_again_changes_nothing(database: Database) -> None:
@@ -174,7 +174,7 @@ def test_a_block_map_may_come_later(database: Database, signed: bool) -> None:
 
     assert take_in(database, with_map) == [Outcome.UPDATED]
 
-    assert database.transaction(lambda session: queries.get_block_map(session, IMAGE_ID)) == "<bmap/>"
+    assert database.transaction(lambda session: session.scalar(select(ManifestBlockMap.document))) == "<bmap/>"
     assert take_in(database, with_map) == [Outcome.KNOWN]
     record = current(database)
     assert record is not None

@@ -3,7 +3,7 @@
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from manifest_service.errors import ComputationFailed, FailureCode
-from manifest_service.manifests import intake, schema
+from manifest_service.manifests import intake, ordering, schema
 from manifest_service.manifests.database import Database
-from manifest_service.manifests.models import Event, Image, Manifest, QueueEntry
+from manifest_service.manifests.models import Event, Image, Manifest
 from manifest_service.manifests.states import Status
 from manifest_service.manifests.values import ImageObservation
+from manifest_service.manifests.work_models import QueueEntry
 from manifest_service.processing import queue
-from tests.builders import IMAGE_ID, NOON, claimed, computed, current, finish, history, observation, observe
+from tests.builders import IMAGE_ID, NOON, claimed, computed, current, finish, history, observation, observe, queued
 
 SECOND = timedelta(seconds=1)
 
@@ -61,7 +62,7 @@ def test_an_active_image_gets_one_pending_manifest(database: Database) -> None:
 
     assert record is not None
     assert (record.status, record.revision, record.name) == ("pending", 1, "renamed")
-    assert database.transaction(queue.length) == 1
+    assert queued(database) == 1
     assert history(database) == ["uploaded"]
 
 
@@ -69,7 +70,7 @@ def test_nothing_is_asked_for_before_the_data_is_there(database: Database) -> No
     observe(database, *UPLOAD_LIFE[:2], observation(status="importing", observed_at=NOON + SECOND / 3))
 
     assert current(database) is None
-    assert database.transaction(queue.length) == 0
+    assert queued(database) == 0
 
 
 def test_a_deletion_is_for_ever_and_empties_the_queue(database: Database) -> None:
@@ -79,7 +80,7 @@ def test_a_deletion_is_for_ever_and_empties_the_queue(database: Database) -> Non
 
     assert record is not None
     assert record.status == "deleted"
-    assert database.transaction(queue.length) == 0
+    assert queued(database) == 0
     assert history(database) == ["uploaded", "deleted"]
 
 
@@ -87,7 +88,7 @@ def test_an_image_that_is_deleted_before_its_upload_is_known_gets_no_manifest(da
     observe(database, DELETION, UPLOAD_LIFE[2])
 
     assert current(database) is None
-    assert database.transaction(queue.length) == 0
+    assert queued(database) == 0
 
 
 @pytest.mark.slow
@@ -166,7 +167,7 @@ def test_many_listeners_at_once_make_one_manifest(database: Database) -> None:
     record = current(database)
     assert record is not None
     assert (record.revision, record.name) == (1, "renamed")
-    assert database.transaction(queue.length) == 1
+    assert queued(database) == 1
     assert history(database) == ["uploaded"]
 
 
@@ -214,7 +215,7 @@ def test_a_computation_on_request_makes_a_revision_and_serves_the_old_one_until_
     after = current(database)
     assert after is not None
     assert (after.revision, after.status) == (2, "ready")
-    assert database.transaction(queue.length) == 0
+    assert queued(database) == 0
 
 
 def test_a_computation_on_request_takes_the_place_of_a_failed_one(database: Database) -> None:
@@ -272,3 +273,43 @@ def test_a_rejected_upload_is_told_of_the_image_that_its_sentence_names(local: D
         local.transaction(lambda session: intake.record_rejected_upload(session, sentence, None))  # noqa: B023
 
     assert history(local) == ["upload-rejected"]
+
+
+FAR = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("times", [{"updated_at": FAR}, {"observed_at": FAR}], ids=str)
+def test_a_time_that_lies_ahead_gives_way_to_the_next_that_can_be(times: dict[str, datetime], local: Database) -> None:
+    observe(local, observation(owner="p1"), observation(owner="forged", visibility="public", **times))
+
+    observe(local, observation(owner="p1", observed_at=NOON + SECOND))
+
+    assert current(local).owner == "p1"  # type: ignore[union-attr]
+    observe(local, observation(owner="older", observed_at=NOON - SECOND))
+    assert current(local).owner == "p1"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_times_that_lie_ahead_are_ordered_among_themselves(order: tuple[int, ...], local: Database) -> None:
+    """As all are for a database whose clock is set back: nothing that is said is turned away."""
+    observe(local, observation())
+
+    observe(local, *(observation(name=str(number), updated_at=FAR + number * SECOND) for number in order))
+
+    assert current(local).name == "2"  # type: ignore[union-attr]
+
+
+def test_a_clock_that_is_a_little_ahead_is_believed(database: Database) -> None:
+    ahead = datetime.now(UTC) + ordering.CLOCKS_APART / 2
+    observe(database, observation(name="newest", updated_at=ahead, observed_at=ahead), observation())
+
+    assert current(database).name == "newest"  # type: ignore[union-attr]
+
+
+def test_an_image_is_not_deleted_at_a_time_that_lies_ahead(local: Database) -> None:
+    before = datetime.now(UTC)
+    observe(local, observation(), replace(DELETION, deleted_at=FAR))
+
+    deleted_at = current(local).deleted_at  # type: ignore[union-attr]
+    assert deleted_at is not None
+    assert before - SECOND <= deleted_at <= datetime.now(UTC) + SECOND

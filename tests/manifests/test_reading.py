@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from manifest_service.manifests import queries
 from manifest_service.manifests.database import Database, DatabaseAway
+from manifest_service.manifests.visibility import EVERYTHING
 from tests import builders
 from tests.servers.postgresql import PostgreSQL
 
@@ -69,8 +70,10 @@ def test_both_ways_of_reading_find_the_same(database: Database) -> None:
     statuses = []
     for step in steps:
         step()
-        alone = database.read(lambda connection: queries.get_current(connection, builders.IMAGE_ID))
-        (among,) = database.transaction(lambda session: queries.find_by_image_ids(session, [builders.IMAGE_ID]))
+        alone = database.read(lambda connection: queries.get_current(connection, EVERYTHING, builders.IMAGE_ID))
+        (among,) = database.transaction(
+            lambda session: queries.find_by_image_ids(session, EVERYTHING, [builders.IMAGE_ID])
+        )
         assert alone == among
         statuses.append(among.status)
 

@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 
 from manifest_service.errors import UsageError
 from manifest_service.manifests import migrations, queries, schema
+from manifest_service.manifests.base import Base
 from manifest_service.manifests.database import Database, DatabaseAway, database_now
 from manifest_service.manifests.intake import cache_name_of
-from manifest_service.manifests.models import Base
 from manifest_service.manifests.states import Status
 from manifest_service.manifests.values import ManifestRecord
+from manifest_service.manifests.visibility import EVERYTHING
 from tests.builders import NOON
 
 
@@ -40,7 +41,7 @@ def test_an_upgrade_of_what_is_current_changes_nothing(database: Database) -> No
     schema.require_current(database)
 
 
-@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004"])
+@pytest.mark.parametrize("version", ["0001", "0002", "0003", "0004", "0005", "0006"])
 def test_a_database_from_before_is_upgraded_with_what_it_holds(database_url: str, version: str) -> None:
     database = Database(database_url)
     upgrade_to(database, version)
@@ -56,7 +57,7 @@ def test_a_database_from_before_is_upgraded_with_what_it_holds(database_url: str
     assert kept[uuid_of(0)].digests == {"sha256": "00" * 32}
     assert kept[uuid_of(0)].changed_at == NOON
     ready = database.transaction(
-        lambda session: queries.list_current(session, queries.ManifestFilter(status=Status.READY), 10, None)
+        lambda session: queries.list_current(session, EVERYTHING, queries.ManifestFilter(status=Status.READY), 10, None)
     )
     assert [record.image_id for record in ready] == [uuid_of(0)]
     database.close()
@@ -120,7 +121,7 @@ def uuid_of(number: int) -> str:
 
 
 def everything(session: Session) -> list[ManifestRecord]:
-    return queries.list_current(session, queries.ManifestFilter(), 10, None)
+    return queries.list_current(session, EVERYTHING, queries.ManifestFilter(), 10, None)
 
 
 def test_somebody_else_s_database_is_left_alone(database_url: str) -> None:

@@ -7,16 +7,19 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
+from api.manifests import require_manifest
+from api.service import ApiService
 from manifest_service.attestations import envelope
 from manifest_service.attestations.keys import PrivateKey, PublicKey
-from manifest_service.manifests import audit
+from manifest_service.manifests import audit, intake
 from manifest_service.manifests.audit import AuditedPart, Kind
+from manifest_service.manifests.base import Base
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.models import (
-    Base,
     Image,
     Manifest,
     ManifestBlockMap,
@@ -24,6 +27,7 @@ from manifest_service.manifests.models import (
     ManifestStatement,
     SigningKey,
 )
+from manifest_service.manifests.values import ManifestRecord
 from tests.api.client import Client
 from tests.builders import IMAGE_ID, NOON, SHA256, claimed, computed, finish, new_key, observation, observe
 
@@ -148,6 +152,7 @@ EDITS: dict[str, tuple[Callable[[Signed], object], Kind, str | None]] = {
 }
 
 
+@pytest.mark.slow
 def test_every_edit_is_reported_by_the_api_and_by_an_audit(api: Client, database: Database) -> None:
     publish(database, OTHER_ID)
     keys = {str(uuid4()): new_key() for _ in EDITS}
@@ -214,12 +219,30 @@ def test_a_block_map_where_none_was_signed_is_reported(local_api: Client, local:
     assert kinds(local) == [("tampered", "block_map")]
 
 
-def test_a_block_map_that_cannot_be_unpacked_is_reported(local: Database) -> None:
+def test_a_block_map_that_cannot_be_unpacked_is_reported(local_api: Client, local: Database) -> None:
     publish(local)
     with local.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE manifest_block_maps SET document = x'00'")
 
     assert [finding.found for finding in audited(local).findings] == ["nothing that can be unpacked"]
+    assert local_api.get(f"{HERE}/bmap").json()["code"] == "manifest-tampered"
+
+
+def test_another_revision_that_comes_while_a_block_map_is_asked_for_is_no_tampering(
+    local_api: Client, local: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(local)
+
+    def and_then_another(service: ApiService, image_id: str) -> ManifestRecord:
+        record = require_manifest(service, image_id)
+        local.transaction(lambda session: intake.request_computation(session, image_id))
+        finish(local, claimed(local), computed(block_map="<bmap of='the next'/>"), KEY)
+        return record
+
+    monkeypatch.setattr("api.manifests.require_manifest", and_then_another)
+
+    answer = local_api.get(f"{HERE}/bmap")
+    assert (answer.status_code, answer.text) == (200, f"<bmap of='{IMAGE_ID}'/>")
 
 
 def test_what_an_owner_may_change_is_no_tampering(api: Client, database: Database) -> None:

@@ -9,6 +9,7 @@ from uuid import uuid4
 from manifest_service.manifests import verifications
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.verifications import VerificationFilter, VerificationRecord, VerificationReport
+from manifest_service.manifests.visibility import EVERYTHING
 from manifest_service.verdicts import Verdict
 from tests.builders import IMAGE_ID, NOON, history, observation, observe
 
@@ -26,7 +27,7 @@ def record(database: Database, *reports: VerificationReport, node: str = "n1") -
 
 def latest(database: Database, node: str = "n1") -> list[VerificationRecord]:
     wanted = VerificationFilter(node=node, latest=True)
-    return database.transaction(lambda session: verifications.list_page(session, wanted, 100, None))
+    return database.transaction(lambda session: verifications.list_page(session, EVERYTHING, wanted, 100, None))
 
 
 def test_reports_of_one_file_that_arrive_at_once_leave_one_latest(database: Database) -> None:

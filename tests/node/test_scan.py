@@ -71,6 +71,7 @@ def test_the_worst_wins(node: Node, converted: Path) -> None:
     assert done.stdout.splitlines()[0].startswith("unknown")
     assert done.stdout.splitlines()[1].startswith("corrupt")
     unknown.unlink()
+    assert "1 file: 1 corrupt" in run("scan", "--url", node.api.url, node.base).stderr
     assert run("verify", "--url", node.api.url, converted).returncode == 4
 
 

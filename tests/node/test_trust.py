@@ -137,6 +137,13 @@ def test_a_manifest_without_a_statement_is_unknown(bundle: Bundle) -> None:
     assert (refused.verdict, "backing-file" in refused.reason) == ("unknown", True)
 
 
+def test_of_a_manifest_without_a_statement_no_checksum_of_the_source_is_passed_on(bundle: Bundle) -> None:
+    given = document(virtual_size=None, digests={}, source={"size": 1, "checksums": {"md5": "0" * 32}})
+    found = TrustedManifests(bundle.manifests(given), [KEY.public]).find_by_cache_names([CACHE_NAME])[CACHE_NAME]
+
+    assert (found.status, found.source_size, dict(found.source_checksums)) == ("ready", None, {})
+
+
 def test_an_older_revision_is_believed_since_nobody_can_tell(bundle: Bundle) -> None:
     """What docs/node.md says that a node cannot know."""
     assert bundle.check(document(revision=2, statement=signed(revision=1))).verdict == "match"

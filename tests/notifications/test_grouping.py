@@ -32,6 +32,7 @@ class SlowDatabase(Database):
         self.gate = threading.Event()
         self.begun = threading.Event()
         self.away = False
+        self.ends_threads = False
         self.transactions = 0
 
     def transaction(self, work: Callable[[Session], Result]) -> Result:
@@ -40,6 +41,9 @@ class SlowDatabase(Database):
         assert self.gate.wait(60)
         if self.away:
             raise DatabaseAway("it is")
+        if self.ends_threads and self.transactions > 1:
+            self.ends_threads = False
+            raise SystemExit
         return super().transaction(work)
 
     def images(self) -> int:
@@ -94,3 +98,12 @@ def test_all_hear_of_a_database_that_is_away(database: SlowDatabase) -> None:
 
     assert [type(each.exception()) for each in done] == [DatabaseAway, DatabaseAway]
     assert database.images() == 0
+
+
+def test_none_is_called_written_by_a_thread_that_was_ended(database: SlowDatabase) -> None:
+    database.ends_threads = True
+
+    done = write_together(database, image(1), image(2))
+
+    assert sorted(type(each.exception()).__name__ for each in done) == ["DatabaseAway", "SystemExit"]
+    assert database.images() == 1

@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 from amqp import Message
 from oslo_config import cfg
-from sqlalchemy import func, select
+from sqlalchemy import func, make_url, select, text
 
 from manifest_service import config
 from manifest_service.manifests import schema
 from manifest_service.manifests.database import Database
-from manifest_service.manifests.models import Event, Image, QueueEntry
-from notifications.endpoint import RECEIVED
+from manifest_service.manifests.models import Event, Image
+from manifest_service.manifests.work_models import QueueEntry
+from notifications.endpoint import RECEIVED, ImageEndpoint
 from notifications.glance import GlanceNotifier, upload_payload
 from notifications.listener import Listener, open_transport
 from tests.servers.postgresql import PostgreSQL
+from tests.servers.proxy import Proxy
 from tests.servers.rabbitmq import RabbitMQ
 from tests.waiting import eventually
 
@@ -42,6 +44,8 @@ def listening(conf: cfg.ConfigOpts, database: Database) -> Iterator[None]:
     listener = Listener(conf, database)
     listener.start()
     try:
+        # What is sent before its queue is there, nobody keeps.
+        eventually(lambda: listener.look()["listening"])
         yield
     finally:
         listener.stop()
@@ -154,6 +158,36 @@ def test_bytes_that_are_no_message_do_not_stop_the_listener(
 
 
 @pytest.mark.servers
+def test_a_message_whose_acknowledgement_was_lost_comes_again_and_does_not_stay_with_the_listener(
+    tmp_path: Path, rabbitmq: RabbitMQ, transport_url: str, notify: Callable[..., None], local: Database
+) -> None:
+    before = outcomes("recorded")
+    with Proxy(rabbitmq.port) as proxy:
+        through = transport_url.replace(f":{rabbitmq.port}/", f":{proxy.port}/")
+        with listening(configure(tmp_path, through), local):
+            with local.engine.connect() as others:
+                others.exec_driver_sql("ROLLBACK")
+                others.exec_driver_sql("BEGIN IMMEDIATE")
+                notify("image.upload", glance_payload())
+                eventually(
+                    lambda: waiting(rabbitmq, transport_url) == 0
+                )  # It is at the listener, and cannot be written.
+                proxy.hold()
+            eventually(lambda: outcomes("recorded") == before + 1)
+            proxy.cut()
+            proxy.release()
+            eventually(lambda: outcomes("recorded") == before + 2)
+
+    assert waiting(rabbitmq, transport_url) == 0
+
+
+def waiting(rabbitmq: RabbitMQ, transport_url: str) -> int:
+    """Messages that are at no listener, of our own pool's queue."""
+    with rabbitmq.connect(transport_url.rsplit("/", 1)[1]) as connection:
+        return int(connection.channel().queue_declare("manifest-service", passive=True).message_count)
+
+
+@pytest.mark.servers
 def test_nothing_is_lost_while_the_database_is_away(
     tmp_path: Path, transport_url: str, postgresql: PostgreSQL, notify: Callable[..., None]
 ) -> None:
@@ -174,4 +208,44 @@ def test_nothing_is_lost_while_the_database_is_away(
     finally:
         postgresql.start()
         database.close()
+        postgresql.drop(url)
+
+
+def _taken_in(database: Database, **changes: Any) -> str | None:
+    return ImageEndpoint(database, 0).info({}, "image.localhost", "image.upload", glance_payload(**changes), {})
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999+00:00", "2999-01-01T00:00:00"])
+def test_a_message_from_the_future_says_nothing_for_good(time: str, local: Database) -> None:
+    for changes in ({"owner": "forged", "updated_at": time}, {"owner": "p1"}):
+        assert _taken_in(local, **changes) is None
+
+    assert local.transaction(lambda session: session.scalars(select(Image.owner)).one()) == "p1"
+
+
+def test_nothing_is_lost_while_tables_are_not_there(database: Database) -> None:
+    """As while a backup is restored."""
+    with database.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE images RENAME TO elsewhere"))
+    assert _taken_in(database) == "requeue"
+
+    with database.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE elsewhere RENAME TO images"))
+    assert _taken_in(database) is None
+    assert count(database, Image) == 1
+
+
+@pytest.mark.servers
+def test_nothing_is_lost_while_postgresql_is_read_only(postgresql: PostgreSQL) -> None:
+    """As a standby is, or a server whose keeper found the disk full."""
+    url = postgresql.create_database()
+    database = Database(url)
+    schema.upgrade(database)
+    database.close()
+    options = {"options": "-c default_transaction_read_only=on"}
+    read_only = Database(make_url(url).update_query_dict(options).render_as_string(hide_password=False))
+    try:
+        assert _taken_in(read_only) == "requeue"
+    finally:
+        read_only.close()
         postgresql.drop(url)

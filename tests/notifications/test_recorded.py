@@ -15,7 +15,8 @@ from sqlalchemy import func, select
 
 from manifest_service.manifests import schema
 from manifest_service.manifests.database import Database
-from manifest_service.manifests.models import Event, Image, Manifest, QueueEntry
+from manifest_service.manifests.models import Event, Image, ImageMember, Manifest
+from manifest_service.manifests.work_models import QueueEntry
 from notifications.endpoint import ImageEndpoint
 from tests.flows.flows import FLOWS, Flow
 
@@ -62,7 +63,9 @@ def end_of(database: Database, image_id: str, messages: Sequence[Message]) -> di
         ids = [message["metadata"]["message_id"] for message in messages]
         rejected = session.scalar(select(func.count()).where(Event.message_id.in_(ids)))
         is_deleted = image.deleted_at is not None
+        shared = session.scalars(select(ImageMember).where(ImageMember.image_id == image_id))
         return {
+            "members": {row.member: row.is_member for row in shared},
             "image": (
                 image.name,
                 image.visibility,

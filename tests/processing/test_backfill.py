@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -11,10 +12,9 @@ from manifest_service.errors import DownloadFailed
 from manifest_service.images.glance_list import Cursor, ListFilter
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.models import Image
-from manifest_service.processing import queue
 from manifest_service.processing.backfill import Backfill, Tally, Walk
 from manifest_service.processing.lease import StopAsked
-from tests.builders import IMAGE_ID, NOON, claimed, current, finish, history, observation, observe
+from tests.builders import IMAGE_ID, NOON, claimed, current, finish, history, observation, observe, queued
 from tests.processing.running_duties import run
 from tests.processing.simulated_glance import SimulatedGlance, numbered, record
 
@@ -39,7 +39,7 @@ def test_images_from_before_are_queued_hidden_ones_too(database: Database) -> No
     tally = walk(database, glance)
 
     assert (tally.seen, tally.new) == (5, 5)
-    assert database.transaction(queue.length) == 5
+    assert queued(database) == 5
     assert history(database, numbered(4)) == ["uploaded"]
 
 
@@ -116,7 +116,7 @@ def test_a_dry_run_takes_nothing_in(local: Database) -> None:
 
     assert walk(local, glance, dry_run=True).new == 1
 
-    assert local.transaction(queue.length) == 0
+    assert queued(local) == 0
 
 
 def test_a_walk_that_broke_off_goes_on_where_it_was(local: Database) -> None:
@@ -131,7 +131,7 @@ def test_a_walk_that_broke_off_goes_on_where_it_was(local: Database) -> None:
 
     assert rest.resumed
     assert rest.tally.seen == 3
-    assert local.transaction(queue.length) == 7
+    assert queued(local) == 7
     anew = backfill(local, glance)
     assert run(local, anew)["unchanged"] == 7
     assert not anew.resumed
@@ -152,11 +152,12 @@ def test_a_walk_that_was_stopped_is_begun_anew_on_request(local: Database) -> No
     assert (anew.tally.new, anew.tally.unchanged) == (3, 2)
 
 
-def test_the_rate_is_kept(local: Database) -> None:
+def test_the_rate_is_kept(local: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manifest_service.processing.backfill.time", SimpleNamespace(monotonic=lambda: 7.0))
     glance, waits = SimulatedGlance(), list[float]()
     glance.add(*(record(numbered(number)) for number in range(4)))
 
     for _ in Walk(local, glance, waits.append, rate=4).pages(Cursor(), EVERYTHING):
         pass
 
-    assert waits[0] == pytest.approx(0.5, abs=0.4)
+    assert waits[0] == 0.5

@@ -16,7 +16,7 @@ from manifest_service.manifests.imported import ImportedManifest
 from manifest_service.processing import bundle
 from manifest_service.processing.bundle import PassedOver, Read, lines_of, read_line
 from manifest_service.processing.bundle_fields import BadLine
-from tests.builders import IMAGE_ID, MD5, NOON, SHA256, current, new_key
+from tests.builders import IMAGE_ID, MD5, NOON, SHA256, claimed, current, new_key, observation, observe
 
 KEY = new_key()
 OTHER = "00000000-0000-4000-8000-000000000001"
@@ -129,7 +129,7 @@ def test_a_block_map_is_taken_where_it_was_signed() -> None:
         {"status": ["ready"]},
         {"revision": 0},
         {"revision": True},
-        {"revision": 2**31},
+        {"revision": 2**30 + 1},
         {"virtual_size": -1},
         {"virtual_size": 2**63},
         {"virtual_size": "1"},
@@ -183,7 +183,7 @@ def test_a_line_that_is_no_manifest_is_a_sentence(line: bytes | None) -> None:
         read_line(line, [KEY.public], unsigned=True)
 
 
-@pytest.mark.parametrize("changes", [{"disk_format": "x" * 33}, {"computed_by": "\0"}, {"computed_by": "x" * 256}])
+@pytest.mark.parametrize("changes", [{"disk_format": "x" * 33}, {"computed_by": "\0"}, {"revision": 2**30 + 1}])
 def test_what_is_signed_must_fit_all_the_same(changes: dict[str, Any]) -> None:
     with pytest.raises(BadLine):
         read(statement=statement(**changes))
@@ -198,6 +198,7 @@ JSON = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(member=st.sampled_from([*DOCUMENT, "statement", "bmap"]), value=JSON, signed=st.booleans())
+@pytest.mark.slow
 def test_whatever_a_member_is(local: Database, member: str, value: object, signed: bool) -> None:
     document = DOCUMENT | ({"statement": statement()} if signed else {}) | {member: value}
     try:
@@ -211,7 +212,7 @@ def test_whatever_a_member_is(local: Database, member: str, value: object, signe
 
 def test_the_largest_values_are_stored(database: Database) -> None:
     largest = {
-        "revision": 2**31 - 1,
+        "revision": bundle.LARGEST_REVISION,
         "name": "漢" * 254 + "😀",
         "disk_format": "x" * 32,
         "virtual_size": 2**63 - 1,
@@ -229,6 +230,9 @@ def test_the_largest_values_are_stored(database: Database) -> None:
     assert record is not None
     assert (record.name, record.virtual_size, record.digests) == (found.name, found.virtual_size, found.digests)
     assert record.computed_at == found.computed_at
+
+    observe(database, observation())  # Our own Glance has it, too: it is computed here.
+    assert claimed(database).revision == bundle.LARGEST_REVISION + 1
 
 
 def test_lines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

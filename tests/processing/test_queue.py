@@ -10,7 +10,7 @@ from manifest_service.errors import ComputationFailed, FailureCode, ImageRefused
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.values import Progress
 from manifest_service.processing import queue
-from tests.builders import IMAGE_ID, LEASE, claim, claimed, current, finish, history, observation, observe
+from tests.builders import IMAGE_ID, LEASE, claim, claimed, current, finish, history, observation, observe, queued
 
 NO_TIME = timedelta(0)
 
@@ -31,6 +31,7 @@ def test_a_claimed_entry_is_not_given_to_others(database: Database) -> None:
     assert record.status == "computing"
 
 
+@pytest.mark.slow
 def test_many_workers_share_the_queue_without_taking_an_entry_twice(database: Database) -> None:
     images = [str(uuid4()) for _ in range(24)]
     observe(database, *(observation(image_id=image_id) for image_id in images))
@@ -51,7 +52,7 @@ def test_many_workers_share_the_queue_without_taking_an_entry_twice(database: Da
         taken = [image_id for share in workers.map(drain, range(4)) for image_id in share]
 
     assert sorted(taken) == sorted(images)
-    assert database.transaction(queue.length) == 0
+    assert queued(database) == 0
 
 
 def test_a_lease_that_ran_out_goes_to_another_and_the_first_can_write_nothing(database: Database) -> None:
@@ -101,7 +102,7 @@ def test_an_entry_that_takes_every_worker_with_it_fails_in_the_end(database: Dat
     record = current(database)
     assert record is not None
     assert (record.status, record.code) == ("failed", "worker-lost")
-    assert database.transaction(queue.length) == 0
+    assert queued(database) == 0
 
 
 def test_a_failed_attempt_waits_longer_each_time(database: Database) -> None:

@@ -1,6 +1,6 @@
 """Reconciling: nothing is marked as deleted that may not be, and what is stuck is freed."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,11 +11,12 @@ from manifest_service.errors import DownloadFailed
 from manifest_service.manifests import history as history_of
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.history import EventFilter
-from manifest_service.manifests.models import Image, Manifest, QueueEntry
+from manifest_service.manifests.models import Image, Manifest
 from manifest_service.manifests.states import EventKind
-from manifest_service.processing import queue
+from manifest_service.manifests.visibility import EVERYTHING
+from manifest_service.manifests.work_models import QueueEntry
 from manifest_service.processing.reconcile import Reconcile, ReconcileSettings
-from tests.builders import IMAGE_ID, NOON, claimed, current, finish, history, observation, observe
+from tests.builders import IMAGE_ID, NOON, claimed, current, finish, history, observation, observe, queued
 from tests.processing.running_duties import run
 from tests.processing.simulated_glance import SimulatedGlance, numbered, record
 
@@ -39,7 +40,10 @@ def statuses(database: Database, count: int) -> list[str]:
 
 def held_back(database: Database) -> list[Any]:
     wanted = EventFilter(kind=EventKind.DELETIONS_HELD_BACK)
-    return [event.detail for event in database.transaction(lambda session: history_of.list_events(session, wanted, 9))]
+    return [
+        event.detail
+        for event in database.transaction(lambda session: history_of.list_events(session, EVERYTHING, wanted, 9))
+    ]
 
 
 def test_missed_uploads_are_queued_and_missed_deletions_marked(database: Database) -> None:
@@ -56,6 +60,19 @@ def test_missed_uploads_are_queued_and_missed_deletions_marked(database: Databas
     assert current(database).status == "pending"  # type: ignore[union-attr]
     again = reconcile(database, glance)
     assert (again["new"], again["unchanged"], again["deleted"]) == (0, 3, 0)
+
+
+def test_what_a_message_said_of_a_time_that_lies_ahead_is_put_right(local: Database) -> None:
+    glance = SimulatedGlance()
+    known(local, glance, 1)
+    far = datetime(9999, 1, 1, tzinfo=UTC)
+    observe(local, observation(image_id=numbered(0), owner="forged", visibility="public", updated_at=far))
+
+    assert reconcile(local, glance)["changed"] == 1
+
+    found = current(local, numbered(0))
+    assert found is not None
+    assert (found.owner, found.visibility) == ("p1", "shared")
 
 
 def test_a_walk_that_broke_off_marks_nothing(local: Database) -> None:
@@ -133,7 +150,7 @@ def test_a_conclusion_that_was_wrong_is_taken_back(local: Database) -> None:
 
     assert done["restored"] == 3
     assert sorted(statuses(local, 3)) == ["pending", "pending", "ready"]
-    assert local.transaction(queue.length) == 2
+    assert queued(local) == 2
     assert history(local, numbered(1))[-2:] == ["deleted", "restored"]
 
 
@@ -191,7 +208,7 @@ def test_what_is_stuck_is_freed_and_told(database: Database, damage: Any, status
     record = current(database)
     assert record is not None
     assert record.status == status
-    assert database.transaction(queue.length) == entries
+    assert queued(database) == entries
     assert set(history(database)) == {"uploaded", "repaired"}
     assert reconcile(database, None)["repaired"] == 0
     if entries:

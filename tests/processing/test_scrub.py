@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from manifest_service.errors import DownloadCode, DownloadFailed
 from manifest_service.manifests import history as history_of
 from manifest_service.manifests.database import Database, database_now
 from manifest_service.manifests.history import EventFilter
-from manifest_service.manifests.models import Manifest, Scrub
+from manifest_service.manifests.models import Manifest
 from manifest_service.manifests.states import EventKind
+from manifest_service.manifests.visibility import EVERYTHING
+from manifest_service.manifests.work_models import Scrub
 from manifest_service.processing import scrub as scrubbing
 from manifest_service.processing.low_priority import lower_priority
 from manifest_service.processing.scrub import Budget, ScrubSettings
@@ -59,7 +62,9 @@ class Cloud:
         )
 
     def events(self, kind: EventKind = EventKind.SOURCE_CHANGED) -> list[tuple[str | None, Any]]:
-        found = self.database.transaction(lambda session: history_of.list_events(session, EventFilter(kind=kind), 9))
+        found = self.database.transaction(
+            lambda session: history_of.list_events(session, EVERYTHING, EventFilter(kind=kind), 9)
+        )
         return [(event.image_id, event.detail) for event in reversed(found)]
 
 
@@ -150,6 +155,56 @@ def test_an_image_that_glance_has_no_more_is_a_matter_of_reconciling(cloud: Clou
     assert cloud.events() == []
 
 
+def test_a_finding_stands_while_its_place_cannot_be_looked_at(cloud: Cloud) -> None:
+    image_id = cloud.add(1)
+    cloud.overwrite(image_id)
+    edited = dict(cloud.glance.images[image_id].checksums) | {"md5": "00" * 16}
+    cloud.glance.add(record(image_id, size=BYTES, checksums=edited))
+    assert cloud.scrub()["changed"] == 1
+
+    away = (cloud.folder / image_id).rename(cloud.folder / "away")
+    (cloud.folder / image_id).mkdir()  # a store that gives nothing
+    assert cloud.scrub(ask=False)["unreadable"] == 1
+    (cloud.folder / image_id).rmdir()
+    away.rename(cloud.folder / image_id)
+
+    assert cloud.scrub() == {"images": 1, "bytes": BYTES, "changed": 0, "unreadable": 0}
+    assert [detail["place"] for _, detail in cloud.events()] == ["store", "glance"]
+
+
+def test_images_that_glance_has_no_more_neither_spend_the_budget_nor_stand_before_others(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scrubbing, "_CANDIDATES", 2)
+    for number in (1, 2):
+        del cloud.glance.images[cloud.add(number)]
+    cloud.add(3)
+
+    assert cloud.scrub(ScrubSettings(bytes_per_day=1, rate=0, interval=0))["images"] == 1
+
+
+def test_a_record_that_cannot_be_read_keeps_no_source_from_being_read(cloud: Cloud) -> None:
+    odd, _ = cloud.add(1), cloud.add(2)
+    cloud.overwrite(odd)
+
+    def answer(image_id: str) -> None:
+        if image_id == odd:
+            raise DownloadFailed(DownloadCode.BAD_ANSWER, "the answer has more than 1048576 bytes")
+
+    cloud.glance.before_show = answer
+
+    assert cloud.scrub() == {"images": 2, "bytes": 2 * BYTES, "changed": 1, "unreadable": 1}
+
+
+def test_a_store_that_drips_is_left_after_a_while(cloud: Cloud) -> None:
+    cloud.add(1)
+    cloud.add(2)
+
+    found = cloud.scrub(ScrubSettings(bytes_per_day=None, rate=0, interval=0, time_limit=0))
+
+    assert found == {"images": 2, "bytes": 0, "changed": 0, "unreadable": 2}
+
+
 def test_the_budget_is_shared_and_what_was_read_longest_ago_comes_first(cloud: Cloud) -> None:
     image_ids = [cloud.add(number) for number in range(4)]
     settings = ScrubSettings(bytes_per_day=2 * BYTES - 1, rate=0, interval=0)
@@ -190,10 +245,10 @@ def test_the_rate_is_kept(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None
     waits: list[float] = []
     monkeypatch.setattr("manifest_service.processing.duties.KeptDuty.wait", lambda kept, seconds: waits.append(seconds))
 
-    cloud.scrub(ScrubSettings(bytes_per_day=None, rate=100 << 20, interval=0))
+    cloud.scrub(ScrubSettings(bytes_per_day=None, rate=1 << 20, interval=0))
 
     assert len(waits) == BYTES >> 20
-    assert max(waits) <= 0.01 * len(waits)
+    assert max(waits) <= len(waits)
     assert max(waits) > 0
 
 
@@ -214,6 +269,7 @@ def _later() -> Any:
 
 def test_a_lowered_priority_is_the_thread_s_own() -> None:
     levels: list[int] = []
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     def lower() -> None:
         lower_priority()
@@ -224,4 +280,4 @@ def test_a_lowered_priority_is_the_thread_s_own() -> None:
     thread.join()
 
     assert levels == [19]
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 19
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before

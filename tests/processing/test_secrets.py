@@ -11,6 +11,7 @@ from manifest_service import config
 from manifest_service.images.stores import ImageStores
 from manifest_service.manifests import history as history_of
 from manifest_service.manifests.database import Database
+from manifest_service.manifests.visibility import EVERYTHING
 from manifest_service.processing.worker import Worker
 from tests.api.client import Client
 from tests.builders import IMAGE_ID, observation, observe
@@ -66,7 +67,7 @@ def test_a_location_s_credentials_show_nowhere(
         with SmallGlance([(location.format(port=port, nobody=nobody), None)]) as glance:
             file = tmp_path / "service.conf"
             file.write_text(
-                f"[DEFAULT]\nstate_path = {tmp_path}\n[limits]\nstore_pause = 0\nstore_silence = 2\n"
+                f"[DEFAULT]\nstate_path = {tmp_path}\n[limits]\nstore_pause = 0\nstore_silence = 20\n"
                 f"[glance_store]{STORES.format(port=nobody)}{glance.config}"
             )
             conf = config.load([str(file)])
@@ -74,7 +75,7 @@ def test_a_location_s_credentials_show_nowhere(
             observe(local, observation(size=5000, checksums={}, disk_format="raw"))
             Worker(local, ImageStores(conf), replace(SETTINGS, max_attempts=1), "0.1.0").work_once()
 
-    events = local.transaction(lambda session: history_of.list_history(session, IMAGE_ID, 10))
+    events = local.transaction(lambda session: history_of.list_history(session, EVERYTHING, IMAGE_ID, 10))
     assert SECRET not in str(events)
     assert SECRET not in caplog.text
     api = serve_api(local)

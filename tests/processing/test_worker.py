@@ -5,19 +5,21 @@ import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from manifest_service.attestations import envelope
 from manifest_service.attestations.statement import read_payload
 from manifest_service.digests import engine
 from manifest_service.disks.limits import DEFAULT_LIMITS
-from manifest_service.manifests import queries, schema
+from manifest_service.manifests import schema, walking
 from manifest_service.manifests.database import Database
 from manifest_service.manifests.values import ManifestRecord
-from manifest_service.processing import computation
+from manifest_service.manifests.work_models import QueueEntry
+from manifest_service.processing import computation, lease
 from manifest_service.processing.computation import ComputationSettings
 from manifest_service.processing.worker import Worker, WorkerSettings
 from tests import qemu
@@ -170,7 +172,7 @@ def test_sparse_digests_and_the_block_map_are_kept_beside_the_flat_ones(
 
     assert set(outcome(local).digests) == {"sha256", "fsverity-sha256"}
     assert outcome(local).has_block_map
-    document = local.transaction(lambda session: queries.get_block_map(session, IMAGE_ID))
+    document = walking.read_block_map(local, outcome(local))
     assert document is not None
     assert f"<ImageSize> {outcome(local).virtual_size} </ImageSize>" in document
 
@@ -267,6 +269,30 @@ def test_a_stop_gives_the_image_back(
     assert task.attempt == 1
 
 
+def test_a_stop_of_a_worker_that_has_lost_its_image_is_no_defect(
+    local: Database,
+    tmp_path: Path,
+    qcow2: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    put(local, qcow2)
+    at, go = threading.Event(), threading.Event()
+    monkeypatch.setattr(computation, "compute", _pausing(at, go))
+    stopped = worker(local, tmp_path)
+    thread = threading.Thread(target=stopped.run)
+    thread.start()
+    assert at.wait(30)
+
+    observe(local, observation(status="deleted", deleted=True))
+    stopped.stop()
+    go.set()
+    thread.join(30)
+
+    assert outcome(local).status == "deleted"
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_a_deletion_ends_the_computation(
     local: Database, tmp_path: Path, qcow2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,19 +338,24 @@ def test_a_result_waits_for_a_database_that_is_away(
     postgresql.drop(url)
 
 
+def _held_until(database: Database) -> datetime:
+    return database.transaction(lambda session: session.scalars(select(QueueEntry.due_at)).one())
+
+
+@pytest.mark.slow
 def test_a_lease_is_renewed_while_an_image_takes_its_time(
     local: Database, tmp_path: Path, qcow2: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(local, qcow2)
     at, go = threading.Event(), threading.Event()
     monkeypatch.setattr(computation, "compute", _pausing(at, go))
-    thread = threading.Thread(target=worker(local, tmp_path, replace(SETTINGS, lease=0.3)).work_once)
+    monkeypatch.setattr(lease, "PROGRESS_INTERVAL", 0.05)
+    thread = threading.Thread(target=worker(local, tmp_path).work_once)
     thread.start()
     assert at.wait(30)
-    watch = threading.Event()
-    for _ in range(10):
-        assert claim(local, "another", timedelta(seconds=1)) is None
-        watch.wait(0.1)
+    held_until = _held_until(local)
+    eventually(lambda: _held_until(local) > held_until)
+    assert claim(local, "another", timedelta(seconds=1)) is None
     go.set()
     thread.join(30)
 

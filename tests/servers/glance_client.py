@@ -18,9 +18,14 @@ _HEADERS = {
 class GlanceClient:
     """Calls as one who has the given roles. Every answer other than success raises `requests.HTTPError`."""
 
-    def __init__(self, endpoint: str, roles: Sequence[str] = ("admin", "member", "reader", "service")) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        roles: Sequence[str] = ("admin", "member", "reader", "service"),
+        project: str = _HEADERS["X-Project-Id"],
+    ) -> None:
         self.endpoint = endpoint
-        self._headers = {**_HEADERS, "X-Roles": ",".join(roles)}
+        self._headers = {**_HEADERS, "X-Roles": ",".join(roles), "X-Project-Id": project}
 
     def create_image(
         self, disk_format: str = "qcow2", container_format: str = "bare", **properties: object
@@ -59,9 +64,35 @@ class GlanceClient:
         patch = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
         self._request("PATCH", f"/v2/images/{image_id}", data=json.dumps(changes), headers=patch)
 
+    def add_member(self, image_id: str, project: str) -> None:
+        """Share an image with a project."""
+        self._request("POST", f"/v2/images/{image_id}/members", json={"member": project})
+
+    def answer_sharing(self, image_id: str, project: str, status: str) -> None:
+        """What the project makes of it: `accepted`, `rejected`, `pending`."""
+        self._request("PUT", f"/v2/images/{image_id}/members/{project}", json={"status": status})
+
+    def remove_member(self, image_id: str, project: str) -> None:
+        self._request("DELETE", f"/v2/images/{image_id}/members/{project}")
+
+    def sees(self, image_id: str) -> bool:
+        """Whether Glance shows it to this caller."""
+        try:
+            self.show(image_id)
+        except requests.HTTPError as error:
+            if error.response.status_code != requests.codes.not_found:
+                raise
+            return False
+        return True
+
     def show(self, image_id: str) -> dict[str, Any]:
         """The image as Glance sees it now."""
         return self._json("GET", f"/v2/images/{image_id}")
+
+    def is_importing(self, image_id: str) -> bool:
+        """Whether an import is still under way: an image is active before all stores have it, or the rest is done."""
+        image = self.show(image_id)
+        return bool(image.get("os_glance_importing_to_stores")) or "os_glance_import_task" in image
 
     def locations(self, image_id: str) -> list[dict[str, Any]]:
         """Where its data is: url and metadata, among which the store's name."""

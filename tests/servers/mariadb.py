@@ -76,5 +76,5 @@ class MariaDB(Server):
 
     def _connect(self) -> "pymysql.Connection[pymysql.cursors.Cursor]":
         return pymysql.connect(
-            host="127.0.0.1", port=self.port, user="tests", password=self.password, connect_timeout=5
+            host="127.0.0.1", port=self.port, user="tests", password=self.password, connect_timeout=30
         )

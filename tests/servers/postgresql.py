@@ -97,5 +97,5 @@ class PostgreSQL(Server):
             password=self.password,
             dbname="postgres",
             autocommit=True,
-            connect_timeout=5,
+            connect_timeout=30,
         )

@@ -17,7 +17,10 @@ from tests.servers.reaper import reaper
 # Below the range from which the kernel hands out ports to outgoing connections (32768 and up): a killed server finds
 # its port free again when it restarts.
 _PORTS = range(15_000, 32_000)
-_START_SECONDS = 90.0
+_SHARES = 8
+_SHARE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _SHARES
+"""Each process that runs tests has ports of its own: another could take one between its being found and its use."""
+_given: set[int] = set()
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
@@ -27,13 +30,19 @@ class ServerFailedError(Exception):
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on. Not from `random`: pytest-randomly gives parallel runs equal seeds."""
+    """A loopback port that nobody listens on, never the same one again.
+
+    Not from `random`: pytest-randomly gives parallel runs equal seeds.
+    """
     while True:
-        port = _PORTS.start + secrets.randbelow(len(_PORTS))
+        port = secrets.choice(_PORTS[_SHARE::_SHARES])
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):
                 probe.bind(("127.0.0.1", port))
+                _given.add(port)
                 return port
 
 
@@ -42,6 +51,8 @@ class Server(ABC):
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    start_seconds: ClassVar[float] = 90.0
+    """How long a start may take."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -165,7 +176,7 @@ class Server(ABC):
 
     def _wait_for_answer(self) -> None:
         assert self._process is not None
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while True:
             try:
                 self.ask()
@@ -177,7 +188,7 @@ class Server(ABC):
             if (status := self._process.poll()) is not None:
                 raise self._failure(f"{self.name} ended with status {status} while starting") from last
             if time.monotonic() > deadline:
-                raise self._failure(f"{self.name} did not answer within {_START_SECONDS:.0f} s") from last
+                raise self._failure(f"{self.name} did not answer within {self.start_seconds:.0f} s") from last
             time.sleep(_POLL_SECONDS)
 
     def _failure(self, sentence: str) -> ServerFailedError:
@@ -206,8 +217,9 @@ def descendants(ancestor: int) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether it still runs; a zombie holds neither files nor ports."""
+    """Whether it still runs; a zombie holds neither files nor ports, unless threads of it have not ended yet."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        is_zombie = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return not is_zombie or len(os.listdir(f"/proc/{pid}/task")) > 1
     except OSError:
         return False

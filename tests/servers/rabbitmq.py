@@ -113,7 +113,7 @@ class RabbitMQ(Server):
     def connect(self, virtual_host: str = "/") -> amqp.Connection:
         """A plain AMQP connection, for tests that look at queues themselves."""
         connection = amqp.Connection(
-            f"127.0.0.1:{self.port}", self.user_name, self.password, virtual_host=virtual_host, connect_timeout=5
+            f"127.0.0.1:{self.port}", self.user_name, self.password, virtual_host=virtual_host, connect_timeout=30
         )
         connection.connect()
         return connection

@@ -33,8 +33,8 @@ class ServiceProcess(Server):
         """settings: for its manifest-service.conf. before: files that it reads first, Glance's for instance."""
         super().__init__(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        listen = {"api": {"listen": f"127.0.0.1:{self.port}"}}
-        self.config_files = [*before, write_config(folder / "manifest-service.conf", {**settings, **listen})]
+        api = {**settings.get("api", {}), "listen": f"127.0.0.1:{self.port}"}
+        self.config_files = [*before, write_config(folder / "manifest-service.conf", {**settings, "api": api})]
 
     def prepare(self) -> None:
         """Everything is in its configuration."""

@@ -4,52 +4,40 @@ It hands out the token of Swift's own first version of authentication, with a ca
 """
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 import requests
 
+from tests.servers.loopback import LoopbackServer, OwnedServer
 
-class SmallKeystone:
+
+class SmallKeystone(LoopbackServer):
     """swift_auth_url: where Swift hands out tokens. account: whose; the password is what the caller says."""
 
     def __init__(self, swift_auth_url: str, account: str) -> None:
+        super().__init__()
         self.swift_auth_url = swift_auth_url
         self.account = account
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v3"
+        return f"{super().url}/v3"
 
-    def __enter__(self) -> Self:
-        self._server = _Server(("127.0.0.1", 0), _Request)
-        self._server.keystone = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    keystone: SmallKeystone
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return _Request
 
 
 class _Request(BaseHTTPRequestHandler):
-    server: _Server
+    server: OwnedServer
 
     def do_GET(self) -> None:
         """The versions: one."""
-        version = {"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": self.server.keystone.url}]}
+        version = {"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": self.server.owner.url}]}
         self._answer(200, {"version": version})
 
     def do_POST(self) -> None:
-        keystone = self.server.keystone
+        keystone = self.server.owner
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         user = asked["auth"]["identity"]["password"]["user"]
         headers = {"X-Auth-User": f"{keystone.account}:{user['name']}", "X-Auth-Key": user["password"]}

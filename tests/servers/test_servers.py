@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +147,9 @@ def test_glance_with_several_stores(glance_factory: Callable[..., Glance]) -> No
     glance.client.stage(image["id"], b"staged")
     glance.client.import_staged(image["id"], ["fast", "cheap"])
 
-    _until(lambda: glance.client.show(image["id"])["status"] == "active")
+    _until(lambda: not glance.client.is_importing(image["id"]))
 
+    assert glance.client.show(image["id"])["status"] == "active"
     for store in ("fast", "cheap"):
         assert (glance.store_folder(store) / image["id"]).read_bytes() == b"staged"
     assert {location["metadata"]["store"] for location in glance.client.locations(image["id"])} == {"fast", "cheap"}
@@ -209,6 +210,27 @@ def test_nothing_survives_a_killed_test_run(tmp_path: Path) -> None:
     _until(lambda: not alive(pid))
 
 
+_HEADLESS = """
+import ctypes, sys, threading
+threading.Thread(target=sys.stdin.read).start()
+print("", flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_is_alive_until_its_last_thread_has_ended() -> None:
+    """Else a killed server may hold its port still when it is started again."""
+    with subprocess.Popen([sys.executable, "-c", _HEADLESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.read(1)
+        _until(lambda: " Z " in Path(f"/proc/{process.pid}/stat").read_text())
+
+        assert alive(process.pid)
+
+        process.kill()
+        _until(lambda: not alive(process.pid))
+
+
 def _until(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -242,10 +264,12 @@ def _listening(pids: set[int]) -> set[str]:
     """The local addresses on which processes listen, from /proc."""
     inodes = set()
     for pid in pids:
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            target = os.readlink(descriptor)
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
+        with suppress(OSError):  # The process may have ended.
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):  # It may have been closed.
+                    target = os.readlink(descriptor)
+                    if target.startswith("socket:["):
+                        inodes.add(target[8:-1])
     addresses = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:

@@ -2,16 +2,16 @@
 
 import hashlib
 import re
-import threading
 from collections.abc import Callable, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from http.server import BaseHTTPRequestHandler
+
+from tests.servers.loopback import LoopbackServer, OwnedServer
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _AT_ONCE = 64 << 10
 
 
-class WebServer:
+class WebServer(LoopbackServer):
     """Serves one body under any path. Change `data` to have it replaced.
 
     ranges, etag: whether it knows them. answers: what to do with one request after the other, the last for all further
@@ -21,61 +21,42 @@ class WebServer:
     def __init__(
         self, data: bytes, answers: Sequence["Answer"] = (), *, ranges: bool = False, etag: bool = False
     ) -> None:
+        super().__init__()
         self.data = data
         self.ranges = ranges
         self.etag = etag
         self.sent = 0
         self.asked: list[str | None] = []
         self.authorizations: list[str | None] = []
-        self.ended = threading.Event()
         self._answers = [*answers] or [whole]
 
     def next_answer(self) -> "Answer":
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
     @property
-    def place(self) -> str:
-        return f"127.0.0.1:{self._server.server_port}"
-
-    @property
     def url(self) -> str:
-        return f"http://{self.place}/image"
+        return f"{super().url}/image"
 
-    def __enter__(self) -> Self:
-        self._server = _Server(("127.0.0.1", 0), Request)
-        self._server.web = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.ended.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    web: WebServer
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return Request
 
 
 class Request(BaseHTTPRequestHandler):
-    """One request; `server.web` says how it is answered."""
+    """One request; `server.owner` says how it is answered."""
 
-    server: _Server
+    server: OwnedServer
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         self.close_connection = True
-        web = self.server.web
+        web = self.server.owner
         web.asked.append(self.headers.get("Range"))
         web.authorizations.append(self.headers.get("Authorization"))
         web.next_answer()(self)
 
     def send(self, most: int | None = None) -> None:
         """What was asked for, or the first so many bytes of it."""
-        web = self.server.web
+        web = self.server.owner
         found = _RANGE.fullmatch(self.headers.get("Range", "")) if web.ranges else None
         size = len(web.data)
         begin, end = (int(found[1]), int(found[2] or size - 1) + 1) if found else (0, size)
@@ -119,7 +100,7 @@ def stalled(length: int) -> Answer:
 
     def answer(request: Request) -> None:
         request.send(length)
-        request.server.web.ended.wait()
+        request.server.owner.ended.wait()
 
     return answer
 

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from manifest_service.errors import ComputationFailed, FailureCode
+from manifest_service.shown import visible
 
 _POLL = 0.1
 """Seconds between two looks at a working child."""
 _LONGEST_ERROR = 4096
+_NOT_STARTED = (126, 127)
+"""How setpriv ends where it may not work, or cannot start the program; and the loader where a library is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ def run_qemu_img(
 
     descriptors: of open files, which it reaches as /dev/fd/N. output: a real file that takes its standard output.
     tick: called several times a second; what it raises ends the child and is passed on.
-    Raises ComputationFailed: qemu-img-missing; conversion-limit if the child was ended for what it took.
+    Raises ComputationFailed: qemu-img-missing, also where it cannot be started; conversion-limit if the child was ended
+    for what it took.
     """
     program = shutil.which("qemu-img")
     if program is None:
@@ -55,7 +59,7 @@ def run_qemu_img(
             FailureCode.QEMU_IMG_MISSING, "qemu-img reads images of this format, and is not installed", retriable=True
         )
     with open(os.memfd_create("errors", os.MFD_CLOEXEC), "r+b") as errors:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603 - no shell, a list of ours  # nosec B603
             [*_bound_to_us(), program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -73,6 +77,9 @@ def run_qemu_img(
             process.wait()
         told = os.pread(errors.fileno(), _LONGEST_ERROR, 0).decode("utf-8", "replace")
     _raise_if_limited(process.returncode, told, limits)
+    if process.returncode in _NOT_STARTED:
+        reason = f"qemu-img cannot be started here: {visible(told.strip())}"
+        raise ComputationFailed(FailureCode.QEMU_IMG_MISSING, reason, retriable=True)
     return ChildResult(process.returncode, told)
 
 

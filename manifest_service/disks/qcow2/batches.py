@@ -16,7 +16,7 @@ from zlib_ng import zlib_ng
 from manifest_service.disks.runs import CompressionMethod
 
 BatchDecompressor = Callable[
-    [memoryview, memoryview, int, "array[int]", "array[int]", "array[int]", "array[int]", int], int
+    [memoryview, memoryview, int, "array[int]", "array[int]", "array[int]", "array[int]", int, int], int
 ]
 """See native.pyi."""
 
@@ -66,7 +66,6 @@ def _works(decompress: BatchDecompressor, method: CompressionMethod) -> bool:
     else:
         data = zstandard.ZstdCompressor().compress(_SAMPLE)
     output = bytearray(len(_SAMPLE))
-    zero = array("I", [0])
-    size = array("I", [len(data)])
-    done = decompress(memoryview(data), memoryview(output), len(_SAMPLE), zero, size, zero, zero, 0)
+    place, size, zero = array("Q", [0]), array("I", [len(data)]), array("I", [0])
+    done = decompress(memoryview(data), memoryview(output), len(_SAMPLE), place, size, zero, zero, 0, 0)
     return done == 1 and output == _SAMPLE

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from manifest_service.disks.limits import Limits
 from manifest_service.disks.qcow2.extensions import BitmapDirectory
-from manifest_service.disks.qcow2.header import Header
+from manifest_service.disks.qcow2.header import LARGEST_END, Header
 from manifest_service.disks.qcow2.words import read_words
 from manifest_service.disks.source import Source, read_padded
 from manifest_service.errors import ImageRefused, RefusalCode
@@ -102,6 +102,8 @@ def _check_table(source: Source, header: Header, bitmap: _Bitmap, index: int) ->
     needed = _table_entries(header, bitmap.granularity_bits)
     if bitmap.table_entries != needed:
         _refuse(f"the table of bitmap {index} has {bitmap.table_entries} entries, not {needed}")
+    if bitmap.table_offset + bitmap.table_entries * 8 > LARGEST_END:
+        _refuse(f"the table of bitmap {index} ends beyond byte {LARGEST_END}, where no file goes")
     for first in range(0, bitmap.table_entries, _TABLE_PART):
         count = min(_TABLE_PART, bitmap.table_entries - first)
         for word in read_words(source, bitmap.table_offset + first * 8, count):

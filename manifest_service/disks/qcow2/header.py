@@ -47,6 +47,9 @@ _SNAPSHOT = 40
 
 _SECTOR = 512
 
+LARGEST_END = 2**63 - 2**30
+"""Byte of a file behind which qemu reads nothing, not even the zeros past the file's end (its BDRV_MAX_LENGTH)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -238,5 +241,7 @@ def _check_table(name: str, offset: int, size: int, limit: int, header: Header) 
     """Check where a table lies, as qemu does for empty tables, too. Whether the file has so many bytes is no matter."""
     if size > limit:
         corrupt(f"the {name} has {size} bytes or more; {limit} are allowed")
+    if size and offset + size > LARGEST_END:
+        corrupt(f"the {name} ends at byte {offset + size}; no file goes beyond byte {LARGEST_END}")
     if offset % header.cluster_size or offset + size > 2**63 - 1:
         corrupt(f"the {name} is at byte {offset}, which is not the start of a cluster")

@@ -56,15 +56,16 @@ enum { WINDOW_BITS = -15, FINISH = 4, STREAM_END = 1, NO_OUTPUT_LEFT = -5 };
 
 static const uint8_t ZSTD_MAGIC[4] = {0x28, 0xB5, 0x2F, 0xFD};
 
-/* What inflation.ClusterBatch is: each column has a word for each cluster.
+/* What inflation.ClusterBatch is: each column has a word for each cluster, of 64 bits for its place and else of 32.
  *
- *      data    [ .... place |<------- size ------->| ................. ]   the last `padding` bytes are not in the file
+ *      data    [ start ... place |<------- size ------->| ............ ]   the last `padding` bytes are not in the file
  *      output  [ ........................ position |<- cluster_size ->| ]
  */
 enum { PLACES, SIZES, PADDINGS, POSITIONS, COLUMNS };
 
 struct batch {
     Py_buffer functions, data, output, columns[COLUMNS];
+    unsigned long long start;
     Py_ssize_t cluster_size, count, index; /* index: of the cluster that is at work, or that stopped the batch */
     bool strayed;                          /* that cluster does not lie within its buffers */
 };
@@ -75,26 +76,36 @@ struct cluster {
     uint32_t size, padding;
 };
 
-static uint32_t word(const struct batch *batch, int column)
+static Py_ssize_t width(int column)
 {
-    uint32_t value; /* By memcpy, since nobody promises that the words are aligned. */
-    memcpy(&value, (const char *)batch->columns[column].buf + batch->index * (Py_ssize_t)sizeof value, sizeof value);
-    return value;
+    return column == PLACES ? sizeof(uint64_t) : sizeof(uint32_t);
 }
 
-/* Take up the cluster at batch->index; false where there is none, or it strays. All sums fit into 64 bits. */
+static void read_word(const struct batch *batch, int column, void *value)
+{
+    Py_ssize_t size = width(column); /* By memcpy, since nobody promises that the words are aligned. */
+    memcpy(value, (const char *)batch->columns[column].buf + batch->index * size, (size_t)size);
+}
+
+/* Take up the cluster at batch->index; false where there is none, or it strays. */
 static bool take(struct batch *batch, struct cluster *cluster)
 {
     if (batch->index >= batch->count)
         return false;
-    uint64_t place = word(batch, PLACES), position = word(batch, POSITIONS);
-    cluster->size = word(batch, SIZES);
-    cluster->padding = word(batch, PADDINGS);
-    batch->strayed = place + cluster->size > (uint64_t)batch->data.len || cluster->padding > cluster->size
+    uint64_t place, inside;
+    uint32_t position;
+    read_word(batch, PLACES, &place);
+    read_word(batch, SIZES, &cluster->size);
+    read_word(batch, PADDINGS, &cluster->padding);
+    read_word(batch, POSITIONS, &position);
+    inside = place - batch->start;
+    /* Compared so that nothing overflows, whatever the place is. */
+    batch->strayed = place < batch->start || inside > (uint64_t)batch->data.len
+                     || cluster->size > (uint64_t)batch->data.len - inside || cluster->padding > cluster->size
                      || position + (uint64_t)batch->cluster_size > (uint64_t)batch->output.len;
     if (batch->strayed)
         return false;
-    cluster->data = (const uint8_t *)batch->data.buf + place;
+    cluster->data = (const uint8_t *)batch->data.buf + inside;
     cluster->output = (uint8_t *)batch->output.buf + position;
     return true;
 }
@@ -147,11 +158,11 @@ static void decompress_all(const struct zstd *zstd, struct batch *batch)
 /* Whether numbers and lengths fit together. Sets an exception where they do not. */
 static bool check(struct batch *batch, size_t size_of_functions)
 {
-    batch->count = batch->columns[0].len / (Py_ssize_t)sizeof(uint32_t);
+    batch->count = batch->columns[SIZES].len / width(SIZES);
     bool fits = batch->functions.len == (Py_ssize_t)size_of_functions && batch->cluster_size > 0
                 && batch->cluster_size <= INT32_MAX && batch->index >= 0 && batch->index <= batch->count;
     for (int column = 0; column < COLUMNS; column++)
-        fits = fits && batch->columns[column].len == batch->count * (Py_ssize_t)sizeof(uint32_t);
+        fits = fits && batch->columns[column].len == batch->count * width(column);
     if (!fits)
         PyErr_SetString(PyExc_ValueError, "the arguments of a batch do not fit together");
     return fits;
@@ -161,8 +172,9 @@ static PyObject *run(PyObject *args, bool is_zlib)
 {
     struct batch batch = {0};
     Py_buffer *columns = batch.columns;
-    if (!PyArg_ParseTuple(args, "y*y*w*ny*y*y*y*n", &batch.functions, &batch.data, &batch.output, &batch.cluster_size,
-                          &columns[PLACES], &columns[SIZES], &columns[PADDINGS], &columns[POSITIONS], &batch.index))
+    if (!PyArg_ParseTuple(args, "y*y*w*ny*y*y*y*Kn", &batch.functions, &batch.data, &batch.output, &batch.cluster_size,
+                          &columns[PLACES], &columns[SIZES], &columns[PADDINGS], &columns[POSITIONS], &batch.start,
+                          &batch.index))
         return NULL; /* It has let go of the buffers that it had taken. */
     union {
         struct zlib zlib;

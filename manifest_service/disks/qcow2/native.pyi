@@ -1,6 +1,7 @@
 """native.c: both inflate clusters from `first` on, and return the index of the first that they leave to others.
 
-That is the number of clusters when they did all. Raises IndexError for a cluster outside of its buffers.
+That is the number of clusters when they did all. `places` has 64 bits each; the data begin at the place `start`.
+Raises IndexError for a cluster outside of its buffers.
 """
 
 from array import array
@@ -16,6 +17,7 @@ def inflate(
     sizes: array[int],
     paddings: array[int],
     positions: array[int],
+    start: int,
     first: int,
     /,
 ) -> int: ...
@@ -28,6 +30,7 @@ def decompress(
     sizes: array[int],
     paddings: array[int],
     positions: array[int],
+    start: int,
     first: int,
     /,
 ) -> int: ...

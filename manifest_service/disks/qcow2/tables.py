@@ -18,21 +18,16 @@ The L1 entry's 62 and 0 are reserved. qemu ignores COPY and all reserved bits. A
 extended L2 entry, bit 0 is reserved, too, and a second word follows: for each of 32 subclusters, from low to high, one
 bit says "reads as zeros" (63-32) and one says "is in the file" (31-0).
 
-L2 entry of a compressed cluster, where x = 62 - (cluster_bits - 8):
-
-     63    62    61                x  x-1                              0
-    +-----+-----+-------------------+----------------------------------+
-    |COPY |  1  | further sectors   | offset in the file, in bytes     |
-    +-----+-----+-------------------+----------------------------------+
+Entries of compressed clusters are told apart by COMPR, and read in descriptors.py.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from itertools import groupby
 from typing import NoReturn
 
+from manifest_service.disks.qcow2.descriptors import COMPRESSED, read_descriptors
 from manifest_service.disks.qcow2.header import Header
 from manifest_service.disks.qcow2.oddities import Oddities
 from manifest_service.disks.qcow2.words import read_words, to_words
@@ -41,9 +36,7 @@ from manifest_service.disks.source import Source, read_padded
 from manifest_service.errors import ImageRefused, RefusalCode
 
 _OFFSET = 0x00FFFFFFFFFFFE00
-_COMPRESSED = 1 << 62
 _ZERO = 1 << 0
-_SECTOR = 512
 
 _SUBCLUSTERS = 32
 _ALL_SUBCLUSTERS = (1 << _SUBCLUSTERS) - 1
@@ -111,15 +104,22 @@ def _check_l1_part(source: Source, header: Header, end: int) -> None:
 
 
 def _standard_table(words: array[int], source: Source, header: Header, oddities: Oddities) -> Iterator[_Piece]:
-    """Give a piece for each entry of an L2 table of 64-bit entries."""
-    for compressed, entries in groupby(words, _COMPRESSED.__and__):
-        if compressed:
-            yield _compressed(list(entries), source, header)
+    """Give the pieces of an L2 table of 64-bit entries: for each entry, or for neighbouring compressed clusters."""
+    first = 0
+    while first < len(words):
+        if words[first] & COMPRESSED:
+            run = _compressed(words, first, source, header)
+            first += len(run.offsets)
+            yield run
         else:
-            yield from _standard_entries(entries, header, oddities)
+            end = first + 1
+            while end < len(words) and not words[end] & COMPRESSED:
+                end += 1
+            yield from _standard_entries(words[first:end], header, oddities)
+            first = end
 
 
-def _standard_entries(entries: Iterator[int], header: Header, oddities: Oddities) -> Iterator[_Piece]:
+def _standard_entries(entries: array[int], header: Header, oddities: Oddities) -> Iterator[_Piece]:
     """Give a piece for each 64-bit entry that is not compressed."""
     size = header.cluster_size
     unaligned = size - 1
@@ -144,8 +144,8 @@ def _extended_table(words: array[int], source: Source, header: Header, oddities:
     unaligned = size - 1
     bits = 0
     for entry, bitmap in zip(words[::2], words[1::2], strict=True):
-        if entry & _COMPRESSED:
-            yield _compressed([entry], source, header)
+        if entry & COMPRESSED:
+            yield _compressed(array("Q", [entry]), 0, source, header)
             continue
         bits |= entry
         offset = entry & _OFFSET
@@ -168,18 +168,12 @@ def _subclusters(offset: int, allocated: int, size: int) -> Iterator[_Piece]:
         yield (offset + index * size if allocated >> index & 1 else 0), size
 
 
-def _compressed(entries: list[int], source: Source, header: Header) -> Compressed:
-    """Read compressed clusters' descriptors. Last sectors may be past the end of the file; a stream may not."""
-    count_bits = header.cluster_bits - 8
-    offset_bits = 62 - count_bits
-    in_file, counted, in_sector = (1 << offset_bits) - 1, (1 << count_bits) - 1, _SECTOR - 1
-    offsets = [entry & in_file for entry in entries]
-    if max(offsets) >= source.size:
-        _refuse_truncated("a compressed cluster", max(offsets), source)
-    # The low bits of an entry are those of its offset.
-    sizes = [((entry >> offset_bits & counted) + 1) * _SECTOR - (entry & in_sector) for entry in entries]
-    length = len(entries) * header.cluster_size
-    return Compressed(offsets, sizes, length, header.compression, header.cluster_size)
+def _compressed(entries: array[int], first: int, source: Source, header: Header) -> Compressed:
+    """Read neighbouring compressed clusters. Their last sectors may be past the end of the file; a stream may not."""
+    offsets, sizes, highest = read_descriptors(entries, first, header.cluster_bits)
+    if highest >= source.size:
+        _refuse_truncated("a compressed cluster", highest, source)
+    return Compressed(offsets, sizes, len(offsets) * header.cluster_size, header.compression, header.cluster_size)
 
 
 def _join(pieces: Iterator[_Piece], source: Source, header: Header, oddities: Oddities) -> Iterator[Run]:

@@ -91,6 +91,8 @@ def range_header(offset: int, length: int | None) -> dict[str, str]:
 def placed(content_range: str | None, content_length: str | int | None) -> tuple[int, int | None]:
     """Where an answer's bytes begin, and the bytes of the whole object, by its headers. Raises StoreBroke."""
     if content_range is None:
+        if content_length is not None and not str(content_length).isdecimal():
+            raise StoreBroke("its Content-Length is none")
         return 0, None if content_length is None else int(content_length)
     found = _CONTENT_RANGE.fullmatch(content_range)
     if found is None:

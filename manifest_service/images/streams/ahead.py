@@ -35,6 +35,7 @@ class AheadReader:
         self._error: Exception | None = None
         self._ended = False
         self._closed = False
+        self._tick_due = time.monotonic() + LOOK
         threading.Thread(target=self._read, name="store-reader", daemon=True).start()
 
     def opened(self) -> OpenedObject:
@@ -67,12 +68,18 @@ class AheadReader:
     def _wait_for(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + self._patience.silence
         while True:
+            self._tick()
             with self._changed:
                 if condition() or self._changed.wait_for(condition, LOOK):
                     return
-            self._patience.tick()
             if time.monotonic() > end:
                 raise StoreBroke(f"no byte came for {self._patience.silence:g} seconds")
+
+    def _tick(self) -> None:
+        """Tick now and then, also where nobody has to wait: bytes that trickle in may take for ever, too."""
+        if time.monotonic() >= self._tick_due:
+            self._patience.tick()
+            self._tick_due = time.monotonic() + LOOK
 
     def _read(self) -> None:
         error: Exception | None = None

@@ -73,6 +73,14 @@ class ForwardReader:
             raise ValueError("the object is not open yet")
         return self._size
 
+    @property
+    def unproven(self) -> int:
+        """Bytes from the beginning that must come again before what was given since `restart` is known to be the same.
+
+        0 where all that was given is what came first.
+        """
+        return 0 if self._proof is None else self._proof.length
+
     def take(self, most: int) -> memoryview:
         """The next bytes: one at least and `most` at most, and no more than there are. Raises ComputationFailed."""
         while not self._part:
@@ -82,7 +90,7 @@ class ForwardReader:
         return part
 
     def restart(self) -> None:
-        """Begin at the first byte again; all bytes up to here must come as they came before."""
+        """Begin at the first byte again; all bytes up to here must come as they came before: see `unproven`."""
         self.close()
         self._repeat()
         self.position = self._furthest = self._failures = 0

@@ -3,7 +3,8 @@
     ........[ window ]──> next bytes        reads here and ahead: as the bytes pass
        │
        └── a read behind the window: from the pieces that were passed over, if it is in one; or single ranges,
-           where the store has them and names versions; else everything is spooled to a scratch file
+           where the store has them and names versions, and they do not become too many; else everything is spooled to
+           a scratch file
 
 qemu-img writes an image's tables before the data that they map, so that what it has converted is hardly ever read
 behind the window. Memory: the window, as much again for pieces, what is read ahead, and a few ranges.
@@ -70,7 +71,7 @@ class StreamSource:
         if isinstance(kept, Window) and offset < kept.start:
             if self._leftovers.copy(space, offset):
                 return wanted
-            if self._ranges is not None:
+            if self._ranges is not None and self._ranges.is_worth_it:
                 self._ranges.readinto(space, offset)
                 return wanted
             kept = self._begin_to_spool(kept)
@@ -107,14 +108,22 @@ class StreamSource:
         kept = self._kept
         spool = self._begin_to_spool(kept) if isinstance(kept, Window) else kept
         self._fill(spool, self.size)
+        if self._ranges is not None:
+            self._ranges.verify()  # Whoever looked at those bytes first must have seen what is in the file.
         return spool.fileno()
 
     def verify_unchanged(self) -> None:
-        """Raise ComputationFailed if the store has more bytes than it said.
+        """Raise ComputationFailed if what came a second time is not what came first, or more comes than was said.
 
-        The rest was seen to on the way: see `ForwardReader` and `RangeReader`.
+        What was asked for as one version was seen to on the way: see `ForwardReader` and `RangeReader`. Single ranges
+        are compared where all bytes have passed.
         """
+        if isinstance(self._kept, Spool):
+            # The disk may end before the place up to which bytes came twice.
+            self._fill(self._kept, self._forward.unproven)
         if self._forward.position == self.size:
+            if self._ranges is not None:
+                self._ranges.verify()
             self._forward.require_end()
 
     def close(self) -> None:
@@ -134,6 +143,8 @@ class StreamSource:
             part = self._forward.take(min(end - start, _AT_ONCE))
             window.append(part)
             self._leftovers.pass_by(part, start)
+            if self._ranges is not None:
+                self._ranges.pass_by(part, start)
             first = max(offset, start)
             if first < window.end:
                 space[first - offset : window.end - offset] = part[first - start :]
@@ -152,7 +163,10 @@ class StreamSource:
     def _fill(self, spool: Spool, end: int) -> None:
         while spool.filled < end:
             self._settings.patience.tick()
-            spool.append(self._forward.take(_AT_ONCE))
+            part = self._forward.take(_AT_ONCE)
+            if self._ranges is not None:
+                self._ranges.pass_by(part, spool.filled)
+            spool.append(part)
 
     def __enter__(self) -> Self:
         return self

@@ -15,6 +15,8 @@ CLUSTER = 4096
 FIRST, SECOND, THIRD = (random.Random(seed).randbytes(CLUSTER) for seed in "abc")
 TEXT = (b"the quick brown fox jumps over the lazy dog. " * 100)[:CLUSTER]
 SIZE = 16 * CLUSTER
+END = 2**63 - 2**30
+"""Byte of a file that qemu reads nothing behind."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Headers, and the sizes they claim."""
 
 from manifest_service.errors import RefusalCode
-from tests.disks.catalogue.case import CLUSTER, PLAIN, PLAIN_DISK, SIZE, Case, bad, fine
+from tests.disks.catalogue.case import CLUSTER, END, PLAIN, PLAIN_DISK, SIZE, Case, bad, fine
 from tests.disks.qcow2_writer import EXTENDED_L2, ZSTD
 
 
@@ -40,6 +40,9 @@ def _header() -> list[Case]:
         fine("refcount table of 8 MiB", with_(refcount_clusters=2048)),
         bad("refcount table unaligned", with_(refcount_offset=CLUSTER + 8), header),
         fine("refcount table past the end", with_(refcount_offset=1 << 40)),
+        fine("refcount table at the last byte that qemu reads", with_(refcount_offset=END - CLUSTER)),
+        bad("refcount table beyond what qemu reads", with_(refcount_offset=END), header),
+        bad("refcount table that ends there", with_(refcount_offset=END - CLUSTER, refcount_clusters=2), header),
         fine("refcount table at 0", with_(refcount_offset=0)),
         bad("snapshot table of none unaligned", with_(snapshots_offset=512), header),
         bad("too many snapshots", with_(snapshots=65537), header),
@@ -52,6 +55,7 @@ def _header() -> list[Case]:
         bad("L1 table past the end", with_(l1_offset=1 << 32), RefusalCode.TRUNCATED, qemu_converts=True),
         bad("L1 table is the header", with_(l1_offset=0), RefusalCode.TRUNCATED, qemu_converts=True),
         fine("no disk, and L1 table past the end", nothing.with_fields(l1_offset=1 << 32), b""),
+        bad("no disk, and L1 table beyond what qemu reads", nothing.with_fields(l1_offset=END, l1_entries=1), header),
         *(bad(f"encryption {n}", with_(crypt_method=n), RefusalCode.ENCRYPTED) for n in (1, 2, 3)),
         bad("encryption in version 2", version_2.with_fields(crypt_method=1), RefusalCode.ENCRYPTED),
         fine("shortest header of version 3", nothing.with_fields(length=104).write()[:104], b""),

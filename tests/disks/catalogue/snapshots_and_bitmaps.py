@@ -3,7 +3,7 @@
 import struct
 
 from manifest_service.errors import RefusalCode
-from tests.disks.catalogue.case import CLUSTER, PLAIN, Case, bad, fine
+from tests.disks.catalogue.case import CLUSTER, END, PLAIN, Case, bad, fine
 from tests.disks.qcow2_writer import Image, extension
 
 
@@ -14,7 +14,7 @@ def _snapshot(extra: int = 16, id_: bytes = b"1", name: bytes = b"before", claim
 
 
 def _snapshots() -> list[Case]:
-    table = RefusalCode.CORRUPT_TABLE
+    table, header = RefusalCode.CORRUPT_TABLE, RefusalCode.CORRUPT_HEADER
 
     def holding(count: int, *entries: bytes) -> Image:
         image = PLAIN.but(tail=b"".join(entries))
@@ -26,6 +26,10 @@ def _snapshots() -> list[Case]:
         bad("snapshot with too much extra data", holding(1, _snapshot(extra=1025)), table),
         bad("second snapshot with too much extra data", holding(2, _snapshot(), _snapshot(claimed_extra=2**31)), table),
         fine("snapshot table past the end", PLAIN.with_fields(snapshots=3, snapshots_offset=1 << 40)),
+        fine("no snapshots, beyond what qemu reads", PLAIN.with_fields(snapshots=0, snapshots_offset=END)),
+        fine("last snapshots that qemu reads", PLAIN.with_fields(snapshots=102, snapshots_offset=END - CLUSTER)),
+        bad("snapshots beyond them", PLAIN.with_fields(snapshots=103, snapshots_offset=END - CLUSTER), header),
+        bad("snapshot beyond what qemu reads", PLAIN.with_fields(snapshots=1, snapshots_offset=END), header),
         fine("more snapshots than the file has", holding(9, _snapshot())),
     ]
 
@@ -82,6 +86,10 @@ def _bitmaps() -> list[Case]:
         bad("reserved flags of a bitmap", _bitmapped(flags=4), table),
         bad("bitmap extra data", _bitmapped(extra=8), table),
         bad("bitmap without a table", _bitmapped(table=0), table),
+        fine("bitmap table at the last byte that qemu reads", _bitmapped(table=END - CLUSTER)),
+        bad("bitmap table beyond what qemu reads", _bitmapped(table=END), table),
+        bad("bitmap table beyond signed numbers", _bitmapped(table=1 << 63), table),
+        fine("bitmap in use, with a table beyond what qemu reads", _bitmapped(table=END, flags=in_use)),
         bad("bitmap table unaligned", _bitmapped(table=CLUSTER + 512), table),
         bad("bitmap table of no entries", _bitmapped(entries=0), table),
         bad("bitmap table of too many entries", _bitmapped(entries=2), table),

@@ -29,6 +29,12 @@ RECONCILE_OPTS = [
         " deleted: another Glance may have been asked, or one whose database was lost."
         " `manifest-service reconcile --any-loss` marks them once.",
     ),
+    cfg.BoolOpt(
+        "members",
+        help="Whether Glance is also asked, image by image, with which projects each shared image is shared; so is"
+        " `backfill`. It finds what no notification told, and needs the role `admin`. Unset means that it is done where"
+        " [api] auth_strategy is keystone: nobody else needs to know.",
+    ),
 ]
 
 SCRUB_OPTS = [

@@ -1,0 +1,1 @@
+"""What Sphinx does not bring: the API's description as a page."""

@@ -1,0 +1,1 @@
+"""Options of groups that are large; `config` puts all together and reads them."""
