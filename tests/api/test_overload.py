@@ -185,9 +185,9 @@ def test_under_a_multiple_of_what_it_can_answer_it_answers_what_it_can(local: Da
         assert figures["overloaded"] > 0
         assert set(health) == {200}
         assert _peak_memory(api.pid) - memory < 64 << 20
-        # What was asked last is still at work, or waits for its turn, though nobody reads its answer any more.
-        eventually(lambda: ask(manifest).status_code != 503)
-        assert ask(manifest).json() == before
+        # What was asked last is still at work, waits for its turn, or has not even been taken from the kernel,
+        # though nobody reads its answer any more: one answer may come before all of that.
+        eventually(lambda: ask(manifest).json() == before)
         (rejected,) = re.findall(r"(?m)^manifest_service_api_overloaded_total (.*)$", ask(f"{api.url}/metrics").text)
         assert float(rejected) >= figures["overloaded"]
         assert api.log_text().count("overloaded") < 10
