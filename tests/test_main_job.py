@@ -43,7 +43,7 @@ class Cloud:
         return image_id
 
     def get(self, image_id: str) -> requests.Response:
-        return requests.get(f"{self.api.url}/v1/manifests/{image_id}", timeout=10)
+        return requests.get(f"{self.api.url}/v1/manifests/{image_id}", timeout=60)
 
     def ready(self, image_id: str) -> dict[str, Any]:
         """Wait for the manifest, which must come to be ready by itself."""
@@ -133,7 +133,7 @@ def test_main_job_end_to_end(cloud: Cloud, qemu_img: Path, rabbitmq: RabbitMQ, t
 
     assert cloud.ready(ids["compressed"])["revision"] == 1
     assert cloud.get(ids["plain"]).status_code == requests.codes.gone
-    assert requests.get(f"{cloud.api.url}/healthcheck", timeout=10).json()["queue_length"] == 0
+    assert requests.get(f"{cloud.api.url}/healthcheck", timeout=60).json()["queue_length"] == 0
 
 
 def _kill_the_worker_in_the_middle(cloud: Cloud, folder: Path) -> None:
@@ -148,7 +148,7 @@ def _kill_the_worker_in_the_middle(cloud: Cloud, folder: Path) -> None:
     cloud.worker.start()
 
     assert cloud.ready(image_id)["digests"]["sha256"] == qemu.sha256_of_disk(large)
-    history = requests.get(f"{cloud.api.url}/v1/manifests/{image_id}/history", timeout=10).json()["events"]
+    history = requests.get(f"{cloud.api.url}/v1/manifests/{image_id}/history", timeout=60).json()["events"]
     kinds = [event["kind"] for event in history]
     assert kinds.count("ready") == 1
     assert kinds.count("computation-started") == 2

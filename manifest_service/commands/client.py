@@ -14,7 +14,7 @@ from manifest_service.errors import AccessCode, ManifestServiceError, UsageError
 from manifest_service.images.stores import StoredImage
 from manifest_service.node.access import ANONYMOUS, Access
 
-TIMEOUT = 10.0
+TIMEOUT = 60.0
 """Seconds for one request; the API answers from an index."""
 LONGEST_PAUSE = 1.0
 """Seconds between two looks at a manifest in the making, whatever Retry-After says: a person is waiting."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, func, select
@@ -17,6 +17,9 @@ from manifest_service.manifests.immutability import Content, expected_content, r
 from manifest_service.manifests.models import Image, Manifest
 from manifest_service.manifests.states import EventKind, Status
 from manifest_service.manifests.work_models import Scrub
+
+_SUSPECTED = "suspected"
+"""Marks what was found once and is not told yet, in the database."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is not as it was. differs: `size` or algorithm → before and now; reason: a sentence where there is none."""
+    """What is not as it was. differs: `size` or algorithm → before and now; reason: a sentence where there is none.
+
+    may_pass: it may be a deletion on its way; it counts once it is found a second time.
+    """
 
     differs: Mapping[str, Any]
     reason: str | None = None
+    may_pass: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """For the history, and for a database to keep."""
@@ -59,10 +66,17 @@ def of_image(session: Session, image_id: str) -> Candidate | None:
     return None if row is None else _candidate(row)
 
 
-def note(session: Session, read: Candidate, findings: Mapping[str, Finding], unseen: Collection[str] = ()) -> list[str]:
+def note(
+    session: Session,
+    read: Candidate,
+    findings: Mapping[str, Finding],
+    unseen: Collection[str] = (),
+    brought_forward: timedelta = timedelta(0),
+) -> list[str]:
     """Write down that a source was read, and what was found: place (`store`, `glance`) → finding.
 
     unseen: places that could not be looked at, so that what was found there before still stands.
+    brought_forward: so much earlier than otherwise a source is due again of which something is found that may pass.
     Answers the places of which something is told that was not known: a finding that stands is told once. Nothing is
     written of an image that was deleted meanwhile, or has another revision.
     """
@@ -73,15 +87,23 @@ def note(session: Session, read: Candidate, findings: Mapping[str, Finding], uns
     if row is None:
         row = Scrub(manifest_id=read.manifest_id, findings={})
         session.add(row)
-    found = {place: finding.as_json() for place, finding in findings.items()}
-    news = [place for place, what in found.items() if row.findings.get(place) != what]
-    row.scrubbed_at = now
+    found = {place: _kept(finding, row.findings.get(place)) for place, finding in findings.items()}
+    news = [place for place, what in found.items() if _SUSPECTED not in what and row.findings.get(place) != what]
+    is_suspected = any(_SUSPECTED in what for what in found.values())
+    row.scrubbed_at = now - brought_forward if is_suspected else now
     row.findings = {place: what for place, what in row.findings.items() if place in unseen} | found
     for place in news:
         detail = {"revision": read.revision, **found[place]}
         add_event(session, read.image_id, EventKind.SOURCE_CHANGED, now, {"place": place, **detail})
         immutability.report(session, read.image_id, place, detail, now)
     return news
+
+
+def _kept(finding: Finding, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How a finding is kept. before: what is kept of its place until now."""
+    what = finding.as_json()
+    suspected = {**what, _SUSPECTED: True}
+    return suspected if finding.may_pass and before not in (what, suspected) else what
 
 
 def _served() -> Select[Manifest]:

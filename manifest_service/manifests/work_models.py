@@ -85,4 +85,5 @@ class Scrub(Base):
     manifest_id: Mapped[int] = mapped_column(ForeignKey("manifests.id", ondelete="CASCADE"), primary_key=True)
     scrubbed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     findings: Mapped[dict[str, Any]] = mapped_column(JSON)
-    """Place (`store`, `glance`) → what is not as it was; a finding that stands here is not reported again."""
+    """Place (`store`, `glance`) → what is not as it was; a finding that stands here is not reported again. With
+    `suspected` it is not reported yet."""

@@ -39,6 +39,8 @@ NAME = "scrub"
 STORE, GLANCE = "store", "glance"
 """Places where a change shows: the bytes, and what Glance records of them."""
 _CANDIDATES = 50
+_DELETION = 900.0
+"""Seconds after which what was missing is looked for again: longer than a store takes to delete the largest image."""
 _LOOK = 0.5
 """Seconds."""
 
@@ -169,9 +171,10 @@ class Scrub:
             LOG.warning("image %s cannot be read again: %s", candidate.image_id, error)
             is_readable = False
             unseen.append(STORE)
+            # Glance deletes an image's data before it says so: for a while, who asks is told that it has them.
             is_missing = error.code == FailureCode.SOURCE_NOT_FOUND and self._still_has(candidate.image_id)
             if is_missing or error.code == FailureCode.SOURCE_MISMATCH:  # More or fewer bytes than there were.
-                findings[STORE] = Finding({}, f"{error.code}: {error.reason}")
+                findings[STORE] = Finding({}, f"{error.code}: {error.reason}", may_pass=is_missing)
         if record is not None:
             trusted = Content() if STORE in findings else found
             if differs := contradicting_record(candidate, trusted, record):
@@ -185,7 +188,8 @@ class Scrub:
             LOG.error("image %s has changed (source-changed, %s): %s", candidate.image_id, place, findings[place])
 
     def _note(self, candidate: Candidate, findings: Mapping[str, Finding], unseen: Collection[str]) -> list[str]:
-        return self._database.transaction(lambda session: scrubbing.note(session, candidate, findings, unseen))
+        forward = timedelta(seconds=max(0.0, self._settings.interval - _DELETION))
+        return self._database.transaction(lambda session: scrubbing.note(session, candidate, findings, unseen, forward))
 
     def _read(self, kept: KeptDuty, candidate: Candidate, record: ImageRecord | None) -> Content:
         """Hash the source. Raises ComputationFailed, and as `KeptDuty.check`."""

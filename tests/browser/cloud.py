@@ -80,7 +80,7 @@ def _announce(service: ServeProcess, folder: Path, image: Path) -> str:
 
 def _compute(service: ServeProcess, image_id: str, body: dict[str, Any] | None = None) -> None:
     url = f"{service.url}/v1/manifests/{image_id}/computations"
-    requests.post(url, json=body, timeout=10).raise_for_status()
+    requests.post(url, json=body, timeout=60).raise_for_status()
 
 
 def _on_backing_file(folder: Path) -> Path:
@@ -101,7 +101,7 @@ def _replace_behind_glance(service: ServeProcess, folder: Path, image_id: str) -
     _stored(folder, image_id).write_bytes(make_image(folder, 3).read_bytes())
     _compute(service, image_id)
     history = f"{service.url}/v1/events?kind=immutability-violation"
-    eventually(lambda: requests.get(history, timeout=10).json()["events"])
+    eventually(lambda: requests.get(history, timeout=60).json()["events"])
 
 
 def _report(service: ServeProcess, folder: Path, disk: Path) -> None:
@@ -121,7 +121,7 @@ def _report(service: ServeProcess, folder: Path, disk: Path) -> None:
         scan = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=120)
         found = [_as_on_a_node(json.loads(line)) for line in scan.stdout.splitlines()]
         report = {"node": node, "verifications": found}
-        requests.post(f"{service.url}/v1/verifications", json=report, timeout=10).raise_for_status()
+        requests.post(f"{service.url}/v1/verifications", json=report, timeout=60).raise_for_status()
 
 
 def _as_on_a_node(found: dict[str, Any]) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _as_on_a_node(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _manifest(service: ServeProcess, image_id: str) -> dict[str, Any]:
-    manifest: dict[str, Any] = requests.get(f"{service.url}/v1/manifests/{image_id}", timeout=10).json()
+    manifest: dict[str, Any] = requests.get(f"{service.url}/v1/manifests/{image_id}", timeout=60).json()
     return manifest
 
 

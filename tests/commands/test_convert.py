@@ -331,9 +331,9 @@ def test_a_bar_is_shown_on_a_terminal_and_gone_before_the_result(image: Path, ou
     command = [*OURS, image.name, out]
     with subprocess.Popen(command, cwd=image.parent, stdout=subprocess.PIPE, stderr=terminal, text=True) as process:
         os.close(terminal)
+        shown = said_on(ours)  # First: who writes to a terminal that nobody reads stands still in the end.
         assert process.stdout is not None
         assert process.stdout.read().endswith(f"  {out}\n")
-    shown = said_on(ours)
 
     assert image.name in shown
     assert shown.endswith("\x1b[2K")

@@ -21,7 +21,7 @@ from tests.manifests.filling import fill, image_id_of, sha256_of
 from tests.servers.service import EXECUTABLE, write_config
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 COUNT = 1200
 """Manifests: more than one part of a walk."""
@@ -29,7 +29,7 @@ COUNT = 1200
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command: list[str | Path] = [EXECUTABLE, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, cwd=cwd)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250, cwd=cwd)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 

@@ -22,7 +22,7 @@ from tests.servers.postgresql import PostgreSQL
 from tests.servers.service import EXECUTABLE
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = pytest.mark.slow
 
 COUNT = 450
 """Manifests: more than one part of an import."""

@@ -28,7 +28,7 @@ def test_each_process_of_a_command_has_a_port_of_its_own() -> None:
     listen = f"127.0.0.1:{port}"
 
     with running([ServedMetrics(listen, OPTION, process, 2) for process in range(2)]):
-        answers = [requests.get(f"http://127.0.0.1:{port + process}/metrics", timeout=10) for process in range(2)]
+        answers = [requests.get(f"http://127.0.0.1:{port + process}/metrics", timeout=60) for process in range(2)]
 
     assert [answer.status_code for answer in answers] == [200, 200]
 

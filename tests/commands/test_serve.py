@@ -46,7 +46,7 @@ def test_try_gives_a_running_service_an_image(serve: ServeProcess, tmp_path: Pat
     assert (manifest["status"], manifest["virtual_size"]) == ("ready", 5 << 20)
     assert manifest["digests"]["sha256"] == qemu.sha256_of_disk(image)
     assert sorted(manifest["source"]["checksums"]) == ["md5", "sha512"]
-    served = requests.get(f"{serve.url}/v1/manifests/{manifest['image_id']}", timeout=10).json()
+    served = requests.get(f"{serve.url}/v1/manifests/{manifest['image_id']}", timeout=60).json()
     assert served == manifest
 
 
@@ -154,7 +154,7 @@ def test_serve_keeps_what_it_knows_over_kill_9(serve: ServeProcess, tmp_path: Pa
     serve.kill()
     serve.start()
 
-    answer = requests.get(f"{serve.url}/v1/manifests/{manifest['image_id']}", timeout=10)
+    answer = requests.get(f"{serve.url}/v1/manifests/{manifest['image_id']}", timeout=60)
 
     assert answer.json() == manifest
 
@@ -167,11 +167,11 @@ def test_serve_signs_with_a_key_of_its_own_and_keeps_it(serve: ServeProcess, tmp
     second = json.loads(try_image(serve, "--json", DEMO_IMAGE).stdout)
 
     for manifest in (first, second):
-        text = requests.get(serve.url + manifest["links"]["statement"], timeout=10).text
+        text = requests.get(serve.url + manifest["links"]["statement"], timeout=60).text
         signed = envelope.parse(text)
         assert envelope.verify(signed, [key.public]).key_id == key.public.key_id
         assert read_payload(signed.payload).digests == manifest["digests"]
-    keys = requests.get(f"{serve.url}/v1/keys", timeout=10).json()["keys"]
+    keys = requests.get(f"{serve.url}/v1/keys", timeout=60).json()["keys"]
     assert [each["key_id"] for each in keys] == [key.public.key_id]
 
 

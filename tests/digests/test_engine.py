@@ -97,7 +97,6 @@ def test_progress_is_reported_at_a_bounded_rate_and_at_the_end() -> None:
 
 
 @pytest.mark.parametrize("runs", [[Stored(0, 1000)] * 50_000, [Zeros(1 << 50)]], ids=["data", "zeros"])
-@pytest.mark.timeout(30)
 def test_progress_cancels(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     class LostLeaseError(Exception):
         pass

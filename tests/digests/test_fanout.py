@@ -95,7 +95,6 @@ def test_without_digests_buffers_come_free_all_the_same() -> None:
 
 @pytest.mark.parametrize("pieces", [0, 1, 50])
 @pytest.mark.parametrize("failure", [ValueError("broken"), MemoryError("broken"), KeyboardInterrupt("broken")])
-@pytest.mark.timeout(20)
 def test_a_failing_digest_fails_all(pieces: int, failure: BaseException) -> None:
     pool = BufferPool(10, 2)
     digests: dict[str, DiskDigest] = {"sha256": new_digest("sha256"), "bad": FailingDigest(pieces, failure)}
@@ -110,7 +109,6 @@ def test_a_failing_digest_fails_all(pieces: int, failure: BaseException) -> None
     assert not _threads()
 
 
-@pytest.mark.timeout(20)
 def test_a_digest_that_ends_silently_gives_no_digest() -> None:
     with FanOut({"bad": ForgetfulDigest(0, Exception())}) as fan_out:
         fan_out.put(Zeros(5))
@@ -126,7 +124,6 @@ def test_a_digest_that_missed_bytes_is_an_error() -> None:
             fan_out.finish()
 
 
-@pytest.mark.timeout(20)
 def test_leaving_early_ends_threads_without_hashing_what_waits() -> None:
     slow = SlowDigest(pause=0.5)
     with FanOut({"slow": slow}) as fan_out:
@@ -148,7 +145,6 @@ class InterruptedThread(threading.Thread):
             raise KeyboardInterrupt
 
 
-@pytest.mark.timeout(20)
 def test_ctrl_c_while_a_thread_starts_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InterruptedThread, "made", 0)
     monkeypatch.setattr("manifest_service.digests.fanout.Thread", InterruptedThread)
@@ -192,7 +188,6 @@ def test_compressed_clusters_are_taken_in_in_order_by_all() -> None:
 
 
 @pytest.mark.parametrize("consumers", [0, 1, 3])
-@pytest.mark.timeout(20)
 def test_the_first_broken_cluster_is_named(consumers: int) -> None:
     disk, source = _compressed([bytes(CLUSTER)] * 300, broken=(70, 90, 110, 130))
     first = disk.mapped[70]
@@ -215,7 +210,6 @@ def test_the_first_broken_cluster_is_named(consumers: int) -> None:
 
 
 @pytest.mark.parametrize("pieces", [1, 5, 30])
-@pytest.mark.timeout(20)
 @pytest.mark.slow
 def test_leaving_early_while_clusters_are_inflated_ends_threads(pieces: int) -> None:
     disk, source = _compressed([bytes(CLUSTER)] * 1000)
@@ -227,7 +221,6 @@ def test_leaving_early_while_clusters_are_inflated_ends_threads(pieces: int) -> 
     assert not _threads()
 
 
-@pytest.mark.timeout(20)
 def test_a_failure_frees_the_buffers_that_whoever_reads_waits_for() -> None:
     disk, source = _compressed([bytes(CLUSTER)] * 1000)
 

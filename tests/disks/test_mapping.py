@@ -57,7 +57,6 @@ def test_empty_tables_and_missing_tables_are_zeros() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("is_native", [True, False])
 def test_a_table_of_all_kinds_in_turn_takes_time_by_its_length(
     is_native: bool, monkeypatch: pytest.MonkeyPatch

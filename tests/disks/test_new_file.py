@@ -17,7 +17,8 @@ from manifest_service.errors import OutputFailed, UsageError
 def _no_descriptor_is_left() -> Iterator[None]:
     before = len(os.listdir("/proc/self/fd"))
     yield
-    assert len(os.listdir("/proc/self/fd")) == before
+    # What a test before has left may have been closed meanwhile.
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def _no_hard_links(*arguments: object, **options: object) -> None:

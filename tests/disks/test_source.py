@@ -37,7 +37,6 @@ def test_missing_file(tmp_path: Path) -> None:
     assert caught.value.retriable
 
 
-@pytest.mark.timeout(10)
 def test_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(ComputationFailed, match="not a regular file") as caught:
@@ -51,7 +50,7 @@ def test_what_is_not_a_regular_file_is_refused(path: str) -> None:
     with pytest.raises(ComputationFailed) as caught:
         FileSource.open(path)
     assert caught.value.code == FailureCode.SOURCE_UNREADABLE
-    assert os.listdir("/proc/self/fd") == open_before
+    assert set(os.listdir("/proc/self/fd")) <= set(open_before)
 
 
 def test_unreadable_path() -> None:

@@ -79,11 +79,11 @@ def _announce_image(url: str) -> None:
     """Say what Glance would, and wait for the manifest."""
     data = IMAGE.read_bytes()
     image = {"name": "debian-12", "disk_format": "qcow2", "size": len(data), "checksum": hashlib.md5(data).hexdigest()}
-    asked = requests.post(f"{url}/v1/manifests/{IMAGE_ID}/computations", json={"image": image}, timeout=10)
+    asked = requests.post(f"{url}/v1/manifests/{IMAGE_ID}/computations", json={"image": image}, timeout=60)
     asked.raise_for_status()
-    eventually(lambda: requests.get(f"{url}/v1/manifests/{IMAGE_ID}", timeout=10).status_code == 200)
+    eventually(lambda: requests.get(f"{url}/v1/manifests/{IMAGE_ID}", timeout=60).status_code == 200)
 
 
 def _public_key(url: str) -> str:
-    keys = requests.get(f"{url}/v1/keys", timeout=10).json()["keys"]
+    keys = requests.get(f"{url}/v1/keys", timeout=60).json()["keys"]
     return str(keys[0]["public_key"])

@@ -17,7 +17,7 @@ SILENT = {"oslo_messaging_notifications": {"driver": "noop"}}
 @pytest.fixture
 def cloud(glance_factory: Callable[..., Glance], tmp_path: Path) -> Iterator[Cloud]:
     glance = glance_factory(settings=SILENT)
-    settings = {"reconcile": {"interval": "0.5"}, "scrub": {"interval": "1"}}
+    settings = {"reconcile": {"interval": "0.5"}}
     with cloud_of(glance, f"sqlite:///{tmp_path}/ours.sqlite", tmp_path, settings) as cloud:
         yield cloud
 

@@ -26,7 +26,7 @@ OTHER = random.Random(2).randbytes(100_000)
 VERIFIED = Recorded(len(DATA), has_checksums=True)
 UNVERIFIED = Recorded(len(DATA))
 WINDOW = 10_000
-SETTINGS = StreamSettings(WINDOW, Patience(silence=5.0, pause=0.0), SpoolSettings(reserve=0))
+SETTINGS = StreamSettings(WINDOW, Patience(silence=60.0, pause=0.0), SpoolSettings(reserve=0))
 
 
 def opened(

@@ -17,7 +17,7 @@ ENDLESS = {
 
 @pytest.fixture
 def limited(database: Database) -> Iterator[Database]:
-    limited = Database(database.url.render_as_string(hide_password=False), statement_time=1.0)
+    limited = Database(database.url.render_as_string(hide_password=False), statement_time=5.0)
     yield limited
     limited.close()
 

@@ -112,7 +112,7 @@ def test_others_read_and_write_meanwhile(empty: Database, database_url: str) -> 
     events = next(table for table in tables_of(empty) if table.name == "events")
 
     with _Others(database_url, events) as others:
-        schema.upgrade(empty)
+        schema.upgrade(empty, lock_wait=60.0)
         at_the_end = others.written
         eventually(lambda: others.written > at_the_end or others.error)
 

@@ -14,7 +14,7 @@ from tests.commands.test_export import config_for, run
 from tests.node.conftest import Node
 from tests.node.images import convert, make_image
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 
 def test_a_bundle_serves_nodes_that_are_offline(

@@ -15,7 +15,6 @@ from tests.node.images import MIB, SIZE, make_disk, make_image
 from tests.servers.nova import Image, NovaNode
 from tests.servers.service import EXECUTABLE
 
-pytestmark = pytest.mark.timeout(300)
 
 
 def _scan(node: Node, folder: Path) -> tuple[int, dict[str, str]]:

@@ -17,7 +17,7 @@ from tests.node.conftest import Node
 from tests.node.images import MIB, convert, make_image
 from tests.servers.service import EXECUTABLE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 Done = subprocess.CompletedProcess[str]
 
@@ -221,16 +221,9 @@ def test_an_api_that_asks_to_come_back_tomorrow(tmp_path: Path, rubbish: str, mo
     assert run("scan", "--url", rubbish, tmp_path).returncode == 1
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 def test_an_api_that_is_away(tmp_path: Path) -> None:
     (tmp_path / ("0" * 40)).touch()
-    done = run("scan", "--url", f"http://127.0.0.1:{_free_port()}", tmp_path)
+    done = run("scan", "--url", f"http://127.0.0.1:{free_port()}", tmp_path)
 
     assert done.returncode == 1
     assert "its manifest could not be had" in done.stdout
@@ -289,7 +282,7 @@ def test_a_bundle_that_is_broken_says_where(node: Node, converted: Path, tmp_pat
 def test_reports_wait_until_the_api_is_back(node: Node, converted: Path, tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     bundle = _bundle(node, tmp_path / "manifests.jsonl")
-    away = f"http://127.0.0.1:{_free_port()}"
+    away = f"http://127.0.0.1:{free_port()}"
     options = ["--report", "--node", "compute-1", "--spool", spool, "--manifests", bundle]
 
     done = run("scan", *options, "--url", away, node.base)

@@ -265,7 +265,6 @@ def _loop(path: Path) -> None:
     path.symlink_to(path)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("make", "why"),
     [

@@ -34,7 +34,7 @@ class Service:
 
     def samples(self, process: str) -> Iterator[Sample]:
         """Samples of ours that a process answers."""
-        families = text_string_to_metric_families(requests.get(self.metrics[process], timeout=10).text)
+        families = text_string_to_metric_families(requests.get(self.metrics[process], timeout=60).text)
         yield from (each for family in families for each in family.samples if each.name.startswith("manifest_service_"))
 
     def figures(self, process: str) -> dict[str, list[dict[str, str]]]:
@@ -78,7 +78,7 @@ def service(rabbitmq_server: RabbitMQ, tmp_path_factory: pytest.TempPathFactory)
         metrics = {name: f"http://127.0.0.1:{port}/metrics" for name, port in ports.items()}
         observed = Service(listener, worker, api, {**metrics, "api": f"{api.url}/metrics"})
         announce(listener.config_files[0])
-        eventually(lambda: requests.get(f"{api.url}/v1/manifests/{IMAGE_ID}", timeout=10).status_code == 200)
+        eventually(lambda: requests.get(f"{api.url}/v1/manifests/{IMAGE_ID}", timeout=60).status_code == 200)
         yield observed
 
 

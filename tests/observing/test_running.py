@@ -31,7 +31,7 @@ def lines_of(text: str, request_id: str) -> list[str]:
 
 def events(service: Service) -> list[dict[str, dict[str, str]]]:
     url = f"{service.api.url}/v1/manifests/{IMAGE_ID}/history"
-    found: list[dict[str, dict[str, str]]] = requests.get(url, timeout=10).json()["events"]
+    found: list[dict[str, dict[str, str]]] = requests.get(url, timeout=60).json()["events"]
     return found
 
 
@@ -52,7 +52,7 @@ def test_figures_tell_of_the_image(service: Service) -> None:
     assert service.value("listener", "manifest_service_notification_last_time_seconds") > 1_700_000_000
 
     before = service.value("worker", "manifest_service_attempts_total", outcome="ready")
-    requests.post(f"{service.api.url}/v1/manifests/{IMAGE_ID}/computations", timeout=10).raise_for_status()
+    requests.post(f"{service.api.url}/v1/manifests/{IMAGE_ID}/computations", timeout=60).raise_for_status()
     eventually(lambda: service.value("worker", "manifest_service_attempts_total", outcome="ready") > before)
     assert service.value("worker", "manifest_service_source_bytes_total") >= DEMO.stat().st_size
     assert service.value("worker", "manifest_service_workers") == 1
@@ -65,8 +65,8 @@ def test_figures_tell_of_the_image(service: Service) -> None:
 def test_a_call_is_logged_and_its_request_id_comes_to_the_worker(service: Service) -> None:
     url = f"{service.api.url}/v1/manifests/{IMAGE_ID}"
     # One that waits already would be joined, and keep the request id of who asked first.
-    eventually(lambda: requests.get(f"{service.api.url}/healthcheck", timeout=10).json()["queue_length"] == 0)
-    requests.post(f"{url}/computations", headers={"X-Openstack-Request-Id": GIVEN}, timeout=10).raise_for_status()
+    eventually(lambda: requests.get(f"{service.api.url}/healthcheck", timeout=60).json()["queue_length"] == 0)
+    requests.post(f"{url}/computations", headers={"X-Openstack-Request-Id": GIVEN}, timeout=60).raise_for_status()
 
     eventually(lambda: len(lines_of(service.worker.log_text(), GIVEN)) >= 2)
     eventually(lambda: lines_of(service.api.log_text(), GIVEN))
@@ -87,15 +87,15 @@ def test_a_call_is_logged_and_its_request_id_comes_to_the_worker(service: Servic
     ],
 )
 def test_a_hostile_path_stays_on_its_line(service: Service, path: str, logged: str) -> None:
-    requests.get(service.api.url + path, timeout=10)
+    requests.get(service.api.url + path, timeout=60)
 
     eventually(lambda: logged in service.api.log_text())
     assert all(re.match(r"\d{4}-\d\d-\d\d [\d:.]+ \d+ [A-Z]+ ", line) for line in service.api.log_text().splitlines())
 
 
 def test_looks_at_the_health_are_not_logged(service: Service) -> None:
-    requests.get(f"{service.api.url}/healthcheck", timeout=10).raise_for_status()
-    requests.get(f"{service.api.url}/nowhere", timeout=10)
+    requests.get(f"{service.api.url}/healthcheck", timeout=60).raise_for_status()
+    requests.get(f"{service.api.url}/nowhere", timeout=60)
 
     eventually(lambda: "GET /nowhere status: 404" in service.api.log_text())
     assert "/healthcheck" not in service.api.log_text()

@@ -39,7 +39,7 @@ class OneObject:
     def open(
         self, image_id: str, recorded: Recorded = NOTHING_RECORDED, tick: Callable[[], None] = no_tick
     ) -> StreamSource:
-        patience = Patience(silence=5.0, pause=0.0, tick=tick)
+        patience = Patience(silence=60.0, pause=0.0, tick=tick)
         return StreamSource(self._stored, recorded, StreamSettings(16 * CLUSTER, patience, SpoolSettings(reserve=0)))
 
     def more_checksums(self, image_id: str, tick: Callable[[], None]) -> Mapping[str, str]:

@@ -88,7 +88,7 @@ class ApiProcess(ServiceProcess):
         return f"http://127.0.0.1:{self.port}"
 
     def ask(self) -> None:
-        requests.get(f"{self.url}/healthcheck", timeout=5).raise_for_status()
+        requests.get(f"{self.url}/healthcheck", timeout=60).raise_for_status()
 
 
 class ServeProcess(ApiProcess):

@@ -41,7 +41,7 @@ class _Request(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         user = asked["auth"]["identity"]["password"]["user"]
         headers = {"X-Auth-User": f"{keystone.account}:{user['name']}", "X-Auth-Key": user["password"]}
-        found = requests.get(keystone.swift_auth_url, headers=headers, timeout=10)
+        found = requests.get(keystone.swift_auth_url, headers=headers, timeout=60)
         if not found.ok:
             self._answer(401, {"error": {"message": "no", "code": 401, "title": "Unauthorized"}})
             return

@@ -175,10 +175,10 @@ class Swift(_Part):
 
     def ask(self) -> None:
         headers = {"X-Auth-User": f"{ACCOUNT}:{USER}", "X-Auth-Key": KEY}
-        answer = requests.get(self.auth_url, headers=headers, timeout=10)
+        answer = requests.get(self.auth_url, headers=headers, timeout=60)
         answer.raise_for_status()
         token = {"X-Auth-Token": answer.headers["X-Auth-Token"]}
-        requests.put(f"{answer.headers['X-Storage-Url']}/started", headers=token, timeout=10).raise_for_status()
+        requests.put(f"{answer.headers['X-Storage-Url']}/started", headers=token, timeout=60).raise_for_status()
 
 
 def _common(part: _Part) -> dict[str, object]:

@@ -52,7 +52,7 @@ class TlsServer(Server):
         raise NotImplementedError
 
     def ask(self) -> None:
-        requests.get(f"{self.url}/healthcheck", verify=str(self.authority.certificate), timeout=10).raise_for_status()
+        requests.get(f"{self.url}/healthcheck", verify=str(self.authority.certificate), timeout=60).raise_for_status()
 
 
 class Gunicorn(TlsServer):

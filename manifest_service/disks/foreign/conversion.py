@@ -120,6 +120,7 @@ class _Conversion:
         arguments = ["convert", "-n", "--target-is-zero", "-O", "raw", self._image(), f"/dev/fd/{scratch}"]
         with _scratch_file(self.scratch_folder) as output:
             self._run(arguments, output, self.virtual_size, scratch)
+        self._require_scratch_within_limit(scratch)  # Nobody has looked since shortly before its end.
         # Some file systems tell data from holes only once it is written back.
         os.fsync(scratch)
 
