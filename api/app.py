@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
+from threading import Lock
 from typing import Any
 
 from flask import Flask, Response, g, request
@@ -82,7 +84,7 @@ def create_app(conf: cfg.ConfigOpts, database: Database, expected: Expectations 
     for resource in (versions, manifests, computations, lookups, events, exports, verifications, statements, keys):
         app.register_api(resource.make_blueprint(service))
     app.register_blueprint(site.make_blueprint(service))
-    app.add_url_rule("/v1/openapi.json", "openapi", lambda: _as_described(app.api_doc))
+    app.add_url_rule("/v1/openapi.json", "openapi", _description_of(app))
     app.before_request(refuse_other_sites)
     _admit(app, conf)
     app.before_request(_require_json)
@@ -139,6 +141,17 @@ def _add_headers(response: Response) -> Response:
         response.add_etag()
         response.make_conditional(request)
     return response
+
+
+def _description_of(app: OpenAPI) -> Callable[[], dict[str, Any]]:
+    """The view that gives the OpenAPI document."""
+    lock = Lock()  # The library makes its document at the first question, and shows it before it is whole.
+
+    def show() -> dict[str, Any]:
+        with lock:
+            return _as_described(app.api_doc)
+
+    return show
 
 
 def _as_described(document: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from waitress.utilities import Error
 
 from api import overload
 
+_LOOK = 0.001
+"""Seconds between two looks at threads that start."""
+
 
 class Overloaded(Error):  # type: ignore[misc]
     """The error of a request that finds no room."""
@@ -33,6 +36,7 @@ class Dispatcher:
         self._watching.set_thread_count(overload.WATCHERS)
         self._refusing.set_thread_count(1)
         self._rejections = overload.Rejections()
+        self._wait_until_all_are_idle()
 
     def add_task(self, connection: Any) -> None:
         """Take in a connection whose first request is to be answered."""
@@ -59,6 +63,12 @@ class Dispatcher:
         for each in (self._answering, self._watching, self._refusing):
             each.shutdown()
 
+    def _wait_until_all_are_idle(self) -> None:
+        """A thread counts as at work until it has run for the first time: nobody is to be refused for that."""
+        for each in (self._answering, self._watching, self._refusing):
+            while _idle(each) < len(each.threads):
+                time.sleep(_LOOK)
+
     def _refuse(self, request: Any) -> None:
         self._rejections.add()
         request.error = Overloaded("")
@@ -68,5 +78,9 @@ def _has_room(threads: ThreadedTaskDispatcher, backlog: int) -> bool:
     # With the lock: a thread that takes one at this moment counts as idle before, and its request as gone afterwards.
     with threads.lock:
         # Those that an idle thread takes in a moment do not wait.
-        idle: int = len(threads.threads) - threads.stop_count - threads.active_count
-        return len(threads.queue) < backlog + idle
+        return len(threads.queue) < backlog + _idle(threads)
+
+
+def _idle(threads: ThreadedTaskDispatcher) -> int:
+    idle: int = len(threads.threads) - threads.stop_count - threads.active_count
+    return idle

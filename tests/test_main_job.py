@@ -47,7 +47,7 @@ class Cloud:
 
     def ready(self, image_id: str) -> dict[str, Any]:
         """Wait for the manifest, which must come to be ready by itself."""
-        eventually(lambda: self.get(image_id).status_code == requests.codes.ok, timeout=120)
+        eventually(lambda: self.get(image_id).status_code == requests.codes.ok, timeout=300)
         manifest: dict[str, Any] = self.get(image_id).json()
         assert manifest["status"] == "ready", manifest
         return manifest

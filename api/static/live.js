@@ -4,6 +4,7 @@ import { say } from "./words.js";
 
 const PAUSE = 1500; // milliseconds between two looks
 const LONGEST_PAUSE = 30000;
+const UNDER_WAY = ["pending", "computing"];
 
 export function keepCurrent() {
   if (waiting().length === 0) return;
@@ -76,21 +77,24 @@ async function renew(changed) {
     const fresh = page.querySelector(`[data-image="${CSS.escape(manifest.image_id)}"]`);
     if (fresh === null) {
       // It has left this part of the list: it may be narrowed to images under way.
-      leave(place, manifest.status);
+      leave(place, manifest);
       continue;
     }
+    // The page is younger than the answer that had it fetched: what it says is what is said.
     const focused = place.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     place.replaceWith(fresh);
     offerCopying(fresh);
     if (focused !== null) fresh.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
     if (!("unfinished" in fresh.dataset)) {
-      say(`${(fresh.querySelector("h1, th bdi") ?? fresh).textContent.trim()}: ${manifest.status}`);
+      say(`${(fresh.querySelector("h1, th bdi") ?? fresh).textContent.trim()}: ${fresh.dataset.status}`);
     }
   }
 }
 
-function leave(place, status) {
-  delete place.dataset.unfinished;
+// What is no longer in this part of the list stays where it was, and is followed to its end.
+function leave(place, { status, revision }) {
+  Object.assign(place.dataset, { status, revision });
+  if (!UNDER_WAY.includes(status)) delete place.dataset.unfinished;
   place.querySelector("[data-progress]")?.remove();
   const state = place.querySelector(".state");
   state.textContent = status;

@@ -118,7 +118,7 @@ class _Assembler:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._outputs = BufferPool(_LARGEST_CLUSTER, _OUTPUTS)
+        self._outputs = BufferPool(_LARGEST_CLUSTER, _OUTPUTS, large_pages=True)
         self._inputs = BufferPool(_INPUT_SIZE, _INPUTS)
         self._batch: _Batch | None = None
 

@@ -1,7 +1,6 @@
 """The API keeps what its OpenAPI document says: schemathesis makes requests from it and judges the answers."""
 
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,8 +23,6 @@ def test_every_answer_is_one_that_is_described(
 ) -> None:
     observe(local, observation())
     finish(local, claimed(local), computed(block_map="<?xml version='1.0'?>\n<bmap/>\n"))
-    # The run's own seed, which pytest-randomly prints.
-    seed = random.getrandbits(32)
 
     run = subprocess.run(
         [
@@ -36,7 +33,8 @@ def test_every_answer_is_one_that_is_described(
             "--checks=all",
             "--exclude-checks=positive_data_acceptance",
             "--max-examples=40",
-            f"--seed={seed}",
+            "--seed=1",  # CI is no place to look for what nobody has found yet: give others by hand.
+            "--request-timeout=60",
             "--no-color",
         ],
         cwd=tmp_path,

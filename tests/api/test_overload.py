@@ -120,6 +120,7 @@ def test_who_has_no_room_is_told_so_at_once(
 
 @pytest.mark.slow
 def test_who_has_waited_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overload, "LONGEST_WAIT", TIMEOUT)
     held = Held()
     with ours(held.app) as url, ThreadPoolExecutor(20) as asking:
         asked = [asking.submit(ask, url) for _ in range(AT_WORK)]
@@ -159,31 +160,18 @@ def test_under_a_multiple_of_what_it_can_answer_it_answers_what_it_can(local: Da
         lookup = tmp_path / "lookup.json"
         lookup.write_text(json.dumps({"image_ids": [str(uuid4()) for _ in range(1000)]}))
         before, memory = ask(manifest).json(), _peak_memory(api.pid)
-        load = subprocess.Popen(
-            [
-                find("wrk", "wrk"),
-                "-t1",
-                "-c64",
-                "-d3s",
-                "--timeout=30s",
-                "-s",
-                SCRIPT,
-                f"{api.url}/v1/lookups",
-                "--",
-                lookup,
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        health = []
-        while load.poll() is None:
-            health.append(ask(f"{api.url}/healthcheck").status_code)
-        figures = json.loads(load.communicate()[0].splitlines()[-1])
+        options: list[str | Path] = ["-t1", "-c64", "-d3s", "--timeout=30s", "-s", SCRIPT]
+        figures: Counter[str] = Counter()
+        # It ends by its own clock, however far the server has come.
+        while not (figures["answered"] and figures["overloaded"]):
+            load = subprocess.Popen(
+                [find("wrk", "wrk"), *options, f"{api.url}/v1/lookups", "--", lookup], stdout=subprocess.PIPE, text=True
+            )
+            while load.poll() is None:
+                assert ask(f"{api.url}/healthcheck").status_code == 200
+            figures.update(json.loads(load.communicate()[0].splitlines()[-1]))
 
         assert (figures["others"], figures["errors"]) == (0, 0)
-        assert figures["answered"] > 0
-        assert figures["overloaded"] > 0
-        assert set(health) == {200}
         assert _peak_memory(api.pid) - memory < 64 << 20
         # What was asked last is still at work, waits for its turn, or has not even been taken from the kernel,
         # though nobody reads its answer any more: one answer may come before all of that.

@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
 from shutil import copyfile
@@ -140,7 +140,8 @@ def ask(
     sent = {"Host": HOST, **(headers or {})}
     if body is not None:
         sent["Content-Type"] = "application/json"
-    connection.request(method, path, None if body is None else json.dumps(body), sent)
+    with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLError):  # Who refuses a body may have heard enough.
+        connection.request(method, path, None if body is None else json.dumps(body), sent)
     response = connection.getresponse()
     return response, response.read().decode()
 

@@ -59,6 +59,12 @@ IMAGES = (
     BenchImage("full-zlib", "its first 2 GiB, nearly all data, zlib, clusters of 64 KiB", "full", ("-c",)),
     BenchImage("full-zstd", "its first 2 GiB, zstd, clusters of 64 KiB", "full", ("-c", "-o", "compression_type=zstd")),
     BenchImage("full-zlib-4k", "its first 2 GiB, zlib, clusters of 4 KiB", "full", ("-c", "-o", "cluster_size=4k")),
+    BenchImage(
+        "full-zstd-4k",
+        "its first 2 GiB, zstd, clusters of 4 KiB",
+        "full",
+        ("-c", "-o", "compression_type=zstd,cluster_size=4k"),
+    ),
     BenchImage("dense", "dense (no zeros), uncompressed", "dense", ()),
     BenchImage("sparse", "100 GiB with 200 MiB of data", "sparse", ()),
 )

@@ -34,7 +34,7 @@ FLAGS = (
 )
 WIDE, NARROW = (1100, 800), (320, 640)
 """Widths and heights in CSS pixels. 320 is what WCAG 1.4.10 asks for, and what 1280 become at a zoom of 400 %."""
-_WAIT = 20.0
+_WAIT = 60.0
 
 
 class Chromium:
@@ -49,6 +49,7 @@ class Chromium:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self._service = Service(str(programs.find("chromedriver", "chromium-driver")))
         self.driver = Chrome(options, self._service)
+        self.driver.set_script_timeout(120)
         reaper().watch(self._service.process.pid)
         self._axe = (files("selenium_axe_python") / "axe-core" / "axe.min.js").read_text()
 

@@ -82,7 +82,6 @@ def test_a_digest_is_right_where_the_bits_are_more_than_32_bits_count(images: Ch
     for _ in range(64):
         expected.update(bytes(1 << 24))
     expected.update(bytes(5))
-    images.driver.set_script_timeout(120)
 
     assert images.driver.execute_async_script(_HASH_GIBIBYTES, 1) == expected.hexdigest()
 

@@ -73,7 +73,9 @@ def test_an_image_that_leaves_a_narrowed_list_says_so(browser: Chromium, local_a
     observe(local, observation())
     browser.driver.get(f"{local_api.url}/images?status=pending")
 
-    finish(local, claimed(local))
+    task = claimed(local)
+    browser.wait_for_text("computing", ROW)
+    finish(local, task)
 
     browser.wait_for_text("ready", ROW)
 

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import pytest
 
 from manifest_service.manifests.database import Database
 from tests.api.client import Client
+from tests.commands.peak_memory import peak_of
 from tests.manifests.filling import fill, image_id_of, sha256_of
 from tests.servers.service import EXECUTABLE, write_config
 from tests.waiting import eventually
@@ -228,21 +228,7 @@ def test_memory_stays_flat(local: Database, tmp_path: Path) -> None:
 
     many = peak_of("export", "--config-file", config)
 
-    assert many < few + 8 * 1024
-
-
-def peak_of(*arguments: object) -> int:
-    """KiB of memory that a command had at its peak.
-
-    A process in between asks: of a child of this one, the kernel would tell this one's own peak (`ru_maxrss` outlives
-    execve), which tests before may have driven up.
-    """
-    ask = (
-        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True); "
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
-    command = [sys.executable, "-c", ask, str(EXECUTABLE), *map(str, arguments)]
-    return int(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert many < few + 8 << 20
 
 
 class Misbehaving(BaseHTTPRequestHandler):

@@ -16,7 +16,8 @@ from manifest_service.manifests.database import Database
 from manifest_service.manifests.models import Event, Image
 from tests.api.client import Client
 from tests.builders import SHA256, claimed, computed, finish, observation, observe
-from tests.commands.test_export import config_for, peak_of, run
+from tests.commands.peak_memory import peak_of
+from tests.commands.test_export import config_for, run
 from tests.manifests.filling import delete, fill, image_id_of, sha256_of
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.service import EXECUTABLE
@@ -220,6 +221,6 @@ def test_memory_stays_flat(local: Database, key: PrivateKey, tmp_path: Path) -> 
     few.write_text("".join(bundle.read_text().splitlines(keepends=True)[:1200]))
 
     assert peak_of("import", "--unsigned", bundle, "--config-file", config) < (
-        peak_of("import", "--unsigned", few, "--config-file", config) + 8 * 1024
+        peak_of("import", "--unsigned", few, "--config-file", config) + 8 << 20
     )
     other.close()

@@ -122,7 +122,9 @@ def test_an_image_of_a_process_that_is_killed_goes_to_another(
     site: Site, start_worker: Callable[..., WorkerProcess]
 ) -> None:
     settings = site.settings(processes=2)
-    worker = WorkerProcess(site.folder / "worker", {**settings, "worker": {**settings["worker"], "lease": 5, "max_attempts": 100}})
+    # A disk that is busy may hold up renewals for seconds.
+    hasty = {**settings["worker"], "lease": 5, "max_attempts": 100}
+    worker = WorkerProcess(site.folder / "worker", {**settings, "worker": hasty})
     site.put(8 * GIB)
     with worker:
         site.wait_until_under_way()

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -15,6 +16,7 @@ from manifest_service.errors import ImageRefused, RefusalCode
 from tests.disks.qcow2_writer import deflate
 from tests.disks.sources import BytesSource
 from tests.disks.test_reading import MappedDisk, compressed
+from tests.waiting import eventually
 
 
 class FailingDigest:
@@ -47,15 +49,24 @@ class ForgetfulDigest(FailingDigest):
 
 
 class SlowDigest(FailingDigest):
-    def __init__(self, pause: float = 0.05) -> None:
-        """pause: seconds for each piece."""
+    def __init__(self) -> None:
         super().__init__(1 << 30, Exception())
-        self.pieces = 0
-        self._pause = pause
 
     def _count(self) -> None:
-        time.sleep(self._pause)
+        time.sleep(0.05)
+
+
+class DigestUntil(FailingDigest):
+    """Takes as long for a piece as it takes until something holds."""
+
+    def __init__(self, holds: Callable[[], bool]) -> None:
+        super().__init__(1 << 30, Exception())
+        self.pieces = 0
+        self._holds = holds
+
+    def _count(self) -> None:
         self.pieces += 1
+        eventually(self._holds)
 
 
 def _threads() -> list[str]:
@@ -125,12 +136,12 @@ def test_a_digest_that_missed_bytes_is_an_error() -> None:
 
 
 def test_leaving_early_ends_threads_without_hashing_what_waits() -> None:
-    slow = SlowDigest(pause=0.5)
+    slow = DigestUntil(lambda: fan_out._aborted)
     with FanOut({"slow": slow}) as fan_out:
         for _ in range(5):
             fan_out.put(Zeros(1))
     assert not _threads()
-    assert slow.pieces < 5
+    assert slow.pieces <= 1
 
 
 class InterruptedThread(threading.Thread):

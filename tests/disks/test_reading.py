@@ -14,8 +14,7 @@ from manifest_service.disks.limits import MIB
 from manifest_service.disks.reading import Unfinished, read_disk
 from manifest_service.disks.runs import Compressed, Run, Stored, Zeros
 from manifest_service.errors import ComputationFailed, ImageRefused, RefusalCode
-from tests.bench.measuring import measure
-from tests.bench.peers import EXECUTABLE
+from tests.commands.peak_memory import peak_of
 from tests.disks.qcow2_writer import Image, Packed, deflate
 from tests.disks.sources import BytesSource
 
@@ -127,5 +126,4 @@ def test_memory_stays_bounded_with_the_largest_clusters(tmp_path: Path) -> None:
     image = Image(dict.fromkeys(range(60), packed), 60 * 2 * MIB, 21)
     path = tmp_path / "image.qcow2"
     path.write_bytes(image.but(tail=bytes(2 * MIB)).write())
-    done = measure(f"{EXECUTABLE} digest -a sha256 -a md5 {path}")
-    assert 20 * MIB < done.memory < 150 * MIB
+    assert 20 * MIB < peak_of("digest", "-a", "sha256", "-a", "md5", path) < 150 * MIB

@@ -32,6 +32,7 @@ class Member:
         self.name = process.folder.name
         self.is_mortal = is_mortal
         self.starts = 0
+        self._is_to_live = True
         self._said_before = 0
         self.exit_codes: list[int] = []
         self._last_words: list[str] = []
@@ -65,7 +66,7 @@ class Member:
     @property
     def works(self) -> bool:
         """Whether it has come as far as doing its work, in this life."""
-        return _SAYS[self.kind] in self.process.log_text()[self._said_before :]
+        return self._is_to_live and _SAYS[self.kind] in self.process.log_text()[self._said_before :]
 
     def start(self) -> None:
         """Run it, from now on."""
@@ -76,6 +77,8 @@ class Member:
         pid = self.pid
         if pid is None:
             return False
+        if number in (signal.SIGTERM, signal.SIGKILL):
+            self._is_to_live = False
         send = os.kill if number is signal.SIGTERM else os.killpg
         with suppress(ProcessLookupError):
             send(pid, number)
@@ -109,6 +112,7 @@ class Member:
     def _keep(self) -> None:
         while not self._ends.is_set():
             self._said_before = len(self.process.log_text())
+            self._is_to_live = True
             with self.log.open("ab") as log:
                 self._running = subprocess.Popen(
                     self.process.command(),

@@ -2,9 +2,9 @@
 
 import os
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import requests
@@ -17,7 +17,7 @@ from tests.faults.cast import stop_all
 from tests.faults.kinds import Sample
 from tests.faults.site import Site
 from tests.faults.watching import Trend
-from tests.servers import programs
+from tests.waiting import eventually
 
 MEMORY_GROWTH = 16 << 20
 """Bytes of resident memory between the two medians: what the allocator's arenas still gain. Images have about a MiB: a
@@ -118,6 +118,8 @@ def judge_trends(trends: Mapping[str, Trend]) -> Iterator[str]:
 
 def judge_ends(site: Site) -> Iterator[str]:
     """End all processes in good order, and look at how they ended, what they logged, and what they left behind."""
+    with suppress(AssertionError):  # One that has just been started may not have come to it yet.
+        eventually(lambda: not any(member.zombies() for member in site.cast))
     yield from (f"{member.name} has {member.zombies()} zombies" for member in site.cast if member.zombies())
     for name, code in stop_all(site.cast).items():
         if code != 0:
@@ -132,17 +134,3 @@ def judge_ends(site: Site) -> Iterator[str]:
         room = os.statvfs(site.scratch)
         if room.f_bfree != room.f_blocks:
             yield f"{(room.f_blocks - room.f_bfree) * room.f_frsize} bytes of scratch are still taken"
-
-
-def messages_left(site: Site) -> int:
-    """Messages for our listeners that the broker has, those among them that a listener holds."""
-    control = programs.find("rabbitmqctl", "rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmqctl")
-    asked = subprocess.run(
-        [control, "--quiet", "list_queues", "--no-table-headers", "name", "messages"],
-        env={**os.environ, **site.broker.environment()},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    queues = dict(line.split("\t") for line in asked.stdout.splitlines())
-    return int(queues["manifest-service"])

@@ -9,7 +9,7 @@ from tests.faults import families
 from tests.faults.asking import Asking
 from tests.faults.cast import start_all
 from tests.faults.families.fault import Tally
-from tests.faults.judgement import Verdict, judge, judge_ends, judge_trends, messages_left, unsettled
+from tests.faults.judgement import Verdict, judge, judge_ends, judge_trends, unsettled
 from tests.faults.kinds import Sample, make_samples
 from tests.faults.schedule import Schedule
 from tests.faults.site import Site, new_site
@@ -20,6 +20,7 @@ from tests.waiting import eventually
 SETTLING = 300.0
 """Seconds in which all images must have come to their end after the last fault: more than all retries of one, and time
 for a machine that is shared."""
+_QUEUE = "manifest-service"
 _PROCESSES_PAUSE = (1.0, 4.0)
 """Seconds between two faults of our processes, least and most: a start takes more than a second of a processor."""
 _OTHERS_PAUSE = (0.3, 1.2)
@@ -100,10 +101,10 @@ def _settle(site: Site, stream: Stream) -> tuple[Sequence[str], float]:
     try:
         eventually(lambda: not unsettled(site, stream.uploaded), SETTLING)
         settled = time.monotonic()
-        eventually(lambda: not messages_left(site), SETTLING)
+        eventually(lambda: site.broker.messages(_QUEUE) == 0, SETTLING)
     except AssertionError:
         late = [f"{each} after {SETTLING:.0f} s" for each in unsettled(site, stream.uploaded)]
-        return [*late, f"{messages_left(site)} messages are left in the broker"], time.monotonic() - begin
+        return [*late, f"{site.broker.messages(_QUEUE)} messages are left in the broker"], time.monotonic() - begin
     return [], settled - begin
 
 

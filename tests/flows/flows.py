@@ -182,9 +182,17 @@ def failed_import(user: User) -> str:
 
 def import_after_a_failed_one(user: User) -> str:
     image_id = failed_import(user)
-    user.client.import_from(image_id, user.url_of(user.qcow2()), ["fast"])
+    eventually(lambda: _import_is_taken(user, image_id))
     user.wait_for(image_id)
     return image_id
+
+
+def _import_is_taken(user: User, image_id: str) -> bool:
+    try:
+        user.client.import_from(image_id, user.url_of(user.qcow2()), ["fast"])
+    except requests.HTTPError:
+        return False  # Glance's SQLite was locked by the task before.
+    return True
 
 
 def snapshot(user: User) -> str:

@@ -71,9 +71,14 @@ def _backfill(cloud: Cloud) -> None:
 
 def _each_was_taken_in_by_one(workers: list[WorkerProcess]) -> None:
     """Both have the duty, and one does it at a time: had both found the same, figures would add up to more."""
-    runs = [_FIGURES.findall(worker.log_text()) for worker in workers]
-    new, deleted = (sum(int(run[place]) for of_one in runs for run in of_one) for place in (0, 1))
-    assert (new, deleted) == (MISSED - DELETED + DELETED_BEFORE, DELETED_BEFORE)
+    # A walk says so at its end.
+    eventually(lambda: _taken_in(workers) == (MISSED - DELETED + DELETED_BEFORE, DELETED_BEFORE))
+
+
+def _taken_in(workers: list[WorkerProcess]) -> tuple[int, ...]:
+    """Images that were new to their walks, and deleted ones."""
+    runs = [run for worker in workers for run in _FIGURES.findall(worker.log_text())]
+    return tuple(sum(int(run[place]) for run in runs) for place in (0, 1))
 
 
 def _the_leader_dies_and_the_other_goes_on(cloud: Cloud, workers: list[WorkerProcess]) -> None:

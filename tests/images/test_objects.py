@@ -160,9 +160,7 @@ def test_a_store_that_does_not_take_our_key_says_so(
 
 
 @contextmanager
-def web_stores(
-    web: WebServer, folder: Path, url: str | None = None, patience: str = PATIENT
-) -> Iterator[ImageStores]:
+def web_stores(web: WebServer, folder: Path, url: str | None = None, patience: str = PATIENT) -> Iterator[ImageStores]:
     with SmallGlance([(url or web.url, None)]) as glance:
         text = f"[glance_store]\nstores = http\n{glance.config}{patience}"
         yield stores(folder, text)

@@ -4,6 +4,8 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import copyfile
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -94,12 +96,12 @@ def test_an_image_that_is_deleted_before_its_upload_is_known_gets_no_manifest(da
 @pytest.mark.slow
 @pytest.mark.parametrize("life", [UPLOAD_LIFE, [*UPLOAD_LIFE[1:4], DELETION]], ids=["kept", "deleted"])
 def test_every_order_ends_in_the_same_state(
-    life: list[ImageObservation], tmp_path_factory: pytest.TempPathFactory
+    life: list[ImageObservation], tmp_path_factory: pytest.TempPathFactory, migrated_file: Path
 ) -> None:
     states = set()
     for order in itertools.permutations(life):
-        database = Database(f"sqlite:///{tmp_path_factory.mktemp('order')}/db.sqlite")
-        schema.upgrade(database)
+        path = tmp_path_factory.mktemp("order") / "db.sqlite"
+        database = Database(f"sqlite:///{copyfile(migrated_file, path)}")
         observe(database, *order)
         kept = list(state(database))
         if life[-1] is DELETION:
@@ -114,11 +116,13 @@ def test_every_order_ends_in_the_same_state(
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(picks=st.lists(st.sampled_from(UPLOAD_LIFE), min_size=1, max_size=12), data=st.data())
 def test_repeats_change_nothing(
-    tmp_path_factory: pytest.TempPathFactory, picks: list[ImageObservation], data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory,
+    migrated_file: Path,
+    picks: list[ImageObservation],
+    data: st.DataObject,
 ) -> None:
-    once, often = (Database(f"sqlite:///{tmp_path_factory.mktemp('often')}/{name}.sqlite") for name in "ab")
-    for database in (once, often):
-        schema.upgrade(database)
+    folder = tmp_path_factory.mktemp("often")
+    once, often = (Database(f"sqlite:///{copyfile(migrated_file, folder / name)}") for name in "ab")
     different = list(dict.fromkeys(map(UPLOAD_LIFE.index, picks)))
     observe(once, *(UPLOAD_LIFE[index] for index in different))
     observe(often, *data.draw(st.permutations(picks)))

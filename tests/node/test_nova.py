@@ -6,15 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from manifest_service.node.base_directory import cache_name_of
 from tests import qemu
 from tests.node.conftest import Node
 from tests.node.images import MIB, SIZE, make_disk, make_image
 from tests.servers.nova import Image, NovaNode
 from tests.servers.service import EXECUTABLE
-
 
 
 def _scan(node: Node, folder: Path) -> tuple[int, dict[str, str]]:

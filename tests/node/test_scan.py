@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ import pytest
 
 from tests.node.conftest import Node
 from tests.node.images import MIB, convert, make_image
+from tests.servers.process import free_port
 from tests.servers.service import EXECUTABLE
 
 pytestmark = pytest.mark.slow

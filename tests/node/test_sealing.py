@@ -18,7 +18,7 @@ from tests.node.images import MIB
 from tests.node.sealing import Files
 from tests.servers import guest
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.timeout(600)]
 
 IMAGE_ID = "245a8fa1-0861-4783-9ffc-4e4b20f3fe80"
 SIZE = 3 * MIB + 512

@@ -79,6 +79,8 @@ def service(rabbitmq_server: RabbitMQ, tmp_path_factory: pytest.TempPathFactory)
         observed = Service(listener, worker, api, {**metrics, "api": f"{api.url}/metrics"})
         announce(listener.config_files[0])
         eventually(lambda: requests.get(f"{api.url}/v1/manifests/{IMAGE_ID}", timeout=60).status_code == 200)
+        # Figures of duties are there once one has ended.
+        eventually(lambda: observed.value("api", "manifest_service_duty_end_time_seconds", duty="reconcile") > 0)
         yield observed
 
 

@@ -38,6 +38,7 @@ def events(service: Service) -> list[dict[str, dict[str, str]]]:
 def test_one_request_id_leads_from_the_message_to_the_manifest(service: Service) -> None:
     request_id = events(service)[0]["detail"]["request_id"]
 
+    eventually(lambda: lines_of(service.listener.log_text(), request_id))  # It says so once it is durable.
     (recorded,) = lines_of(service.listener.log_text(), request_id)
     assert recorded.endswith(f"image.upload of image {IMAGE_ID} is recorded")
     begun, *_, ready = lines_of(service.worker.log_text(), request_id)

@@ -23,7 +23,7 @@ from tests.servers.reaper import reaper
 _CHECKOUT = Path(__file__).parents[2]
 _MAKE_KERNEL = _CHECKOUT / "tools" / "make-test-kernel"
 
-_TIMEOUT = 280
+_TIMEOUT = 500
 """Seconds, below the limit of a test: the console's text tells more than that one would."""
 _MEMORY = "512M"
 _DISK_SIZE = "128M"

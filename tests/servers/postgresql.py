@@ -13,6 +13,7 @@ from psycopg import sql
 
 from tests.servers.process import Server
 from tests.servers.programs import find
+from tests.waiting import eventually
 
 _INITDB = "/usr/lib/postgresql/*/bin/initdb"  # Debian keeps them out of PATH, a folder for each major version
 
@@ -86,8 +87,15 @@ class PostgreSQL(Server):
     def drop(self, url: str) -> None:
         """Remove a database that `create_database` made, and cut off who is still connected."""
         name = url.rpartition("/")[2]
+        eventually(lambda: self._is_dropped(name))
+
+    def _is_dropped(self, name: str) -> bool:
         with self._connect() as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            try:
+                connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            except psycopg.errors.ObjectInUse:  # It gives those who are cut off five seconds.
+                return False
+        return True
 
     def _connect(self) -> psycopg.Connection:
         return psycopg.connect(

@@ -51,7 +51,7 @@ class Server(ABC):
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    start_seconds: ClassVar[float] = 90.0
+    start_seconds: ClassVar[float] = 180.0
     """How long a start may take."""
 
     def __init__(self, folder: Path) -> None:
@@ -140,6 +140,8 @@ class Server(ABC):
         """SIGKILL to the server and all its children: what a power cut or the kernel's memory killer does."""
         if self._process is None:
             return
+        with suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGSTOP)  # It is to have no child that we do not know of.
         family = descendants(self._process.pid)
         with suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGKILL)

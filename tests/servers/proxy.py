@@ -115,6 +115,9 @@ class Proxy:
         except OSError:
             writer.transport.abort()  # As it looks to a client whose server is not there.
             return
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
         connection = _Connection(writer, to_server)
         self._connections.add(connection)
         try:

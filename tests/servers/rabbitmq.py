@@ -1,7 +1,9 @@
 """A private RabbitMQ node."""
 
 import json
+import os
 import secrets
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from socket import create_connection
@@ -117,6 +119,20 @@ class RabbitMQ(Server):
         )
         connection.connect()
         return connection
+
+    def messages(self, queue: str, virtual_host: str = "/") -> int | None:
+        """How many a queue has, those among them that a listener holds; None where nobody answers now."""
+        control = find("rabbitmqctl", "rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmqctl")
+        asked = subprocess.run(
+            [control, "--quiet", "list_queues", "--vhost", virtual_host, "--no-table-headers", "name", "messages"],
+            env={**os.environ, **self.environment()},
+            check=False,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if asked.returncode:
+            return None
+        return int(dict(line.split("\t") for line in asked.stdout.splitlines())[queue])
 
     @property
     def transport_url(self) -> str:

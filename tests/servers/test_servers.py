@@ -231,7 +231,7 @@ def test_a_process_is_alive_until_its_last_thread_has_ended() -> None:
         _until(lambda: not alive(process.pid))
 
 
-def _until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

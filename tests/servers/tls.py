@@ -71,6 +71,7 @@ class Gunicorn(TlsServer):
                 'bind = "[::]:9494"': f'bind = "127.0.0.1:{self.port}"',
                 "/etc/manifest-service/tls/certificate.pem": str(certificate),
                 "/etc/manifest-service/tls/key.pem": str(key),
+                "keepalive = 5": "keepalive = 120",  # A test may take its time between two requests.
             },
         )
         (self.folder / "gunicorn.conf.py").write_text(text)

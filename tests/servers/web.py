@@ -72,11 +72,11 @@ class Request(BaseHTTPRequestHandler):
         self.end_headers()
         for start in range(0, len(body[:most]), _AT_ONCE):
             part = body[:most][start : start + _AT_ONCE]
+            web.sent += len(part)  # Before: whoever has it may look at once.
             try:
                 self.wfile.write(part)
             except OSError:  # Whoever asked has what it wanted.
                 return
-            web.sent += len(part)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""

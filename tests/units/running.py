@@ -130,6 +130,7 @@ def _give(file: Path, folder: Path, group: str) -> None:
 def _scan(folder: Path, plan: Plan) -> dict[str, Any]:
     """One scan of `_base`, and the timer for the next ones."""
     subprocess.run(["systemctl", "start", _unit("scan")], check=False, capture_output=True)
+    eventually(lambda: "bad-folder" in _journal("scan"), _PATIENCE)  # What it said takes its own way there.
     without_folder = {"journal": _journal("scan"), **_show(_unit("scan"), *_SHOWN)}
     _BASE.mkdir(parents=True)
     for disk, image in plan.base.items():

@@ -45,7 +45,8 @@ def _kill(hand: Hand) -> Iterator[None]:
 @contextmanager
 def _end_sessions(hand: Hand) -> Iterator[None]:
     engine = create_engine(hand.site.url)
-    with engine.connect() as connection:
+    # It may be recovering from the fault before.
+    with suppress(SQLAlchemyError), engine.connect() as connection:
         dialect = engine.dialect.name
         for session in connection.execute(text(_SESSIONS[dialect])).scalars().all():
             with suppress(SQLAlchemyError):  # It left by itself.
