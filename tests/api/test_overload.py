@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from uuid import uuid4
 import pytest
 import requests
 from flask import Flask, Response
+from waitress.task import ThreadedTaskDispatcher
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from api import overload
@@ -62,8 +64,8 @@ class _Silent(WSGIRequestHandler):
 
 
 @contextmanager
-def ours(app: Flask) -> Iterator[str]:
-    server = ApiServer(app, "127.0.0.1", 0, threads=AT_WORK, backlog=WAITING, connection_limit=100)
+def ours(app: Flask, waiting: int = WAITING) -> Iterator[str]:
+    server = ApiServer(app, "127.0.0.1", 0, threads=AT_WORK, backlog=waiting, connection_limit=100)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -133,6 +135,21 @@ def test_who_has_waited_too_long_is_told_so(monkeypatch: pytest.MonkeyPatch) -> 
 
         assert (waited.status_code, waited.json()["code"]) == (503, "overloaded")
         assert [each.result().text for each in asked] == ["done"] * AT_WORK
+
+
+def test_a_thread_that_has_not_run_yet_refuses_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = ThreadedTaskDispatcher.handler_thread
+
+    def run_late(dispatcher: ThreadedTaskDispatcher, number: int) -> None:
+        time.sleep(0.2)  # As on a machine that has much else to do.
+        run(dispatcher, number)
+
+    monkeypatch.setattr(ThreadedTaskDispatcher, "handler_thread", run_late)
+    app = Flask("at once")
+    app.config["MAX_CONTENT_LENGTH"] = 1000
+    app.add_url_rule("/", "done", lambda: "done")
+    with ours(app, waiting=0) as url:
+        assert ask(url).text == "done"
 
 
 def test_an_application_that_breaks_gives_its_place_back() -> None:

@@ -1,6 +1,9 @@
 """What holds for the whole API: versions, health, OpenAPI, request ids, the page, and garbage."""
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 
+from api import app
 from manifest_service.manifests.database import Database
 from tests.api.client import Client
 from tests.builders import IMAGE_ID, observation, observe
@@ -64,6 +68,34 @@ def test_the_openapi_document_is_valid_and_covers_every_resource(local_api: Clie
     answers = document["paths"]["/v1/manifests/{image_id}"]["get"]["responses"]
     assert "application/problem+json" in answers["4XX"]["content"]
     assert json.dumps(document) == json.dumps(local_api.get("/v1/openapi.json").json())
+
+
+def test_the_openapi_document_is_made_by_one_request_at_a_time(
+    serve_api: Callable[..., Client], local: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library shows it to a second request before it is whole."""
+    as_described, second = app._as_described, Event()
+    at_it: list[object] = []
+    most = [0]
+
+    def watched(document: dict[str, Any]) -> dict[str, Any]:
+        at_it.append(document)
+        most[0] = max(most[0], len(at_it))
+        if len(at_it) > 1:
+            second.set()
+        second.wait(0.3)
+        described = as_described(document)
+        at_it.pop()
+        return described
+
+    monkeypatch.setattr(app, "_as_described", watched)
+    api = serve_api(local)
+
+    with ThreadPoolExecutor(3) as asking:
+        answers = list(asking.map(lambda _: api.get("/v1/openapi.json"), range(3)))
+
+    assert most == [1]
+    assert len({answer.content for answer in answers}) == 1
 
 
 def test_a_request_id_is_kept_where_it_is_one(local_api: Client) -> None:

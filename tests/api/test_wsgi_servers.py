@@ -46,6 +46,8 @@ class WsgiServer(Server):
         self._connection = connection
         self.exports = example.startswith("gunicorn")
         self.started = "Booting worker with pid" if self.exports else " ready in "
+        # How many threads a process begins with. uWSGI's do not heed signals before they have all of them.
+        self.first_threads = 1 if self.exports else 8
         # What they log when they begin to replace processes, and when the last one has started or left.
         self.reloading, self.reloaded = (
             ("Handling signal: hup", "Worker exiting") if self.exports else ("chain reload", "chain reloading complete")
@@ -178,11 +180,16 @@ class Asking:
                 self.statuses.append(str(error))
 
 
+def threads_of(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
 def test_no_request_is_lost_when_it_is_reloaded_and_ended(server: WsgiServer) -> None:
     # One that still starts would not notice the signal.
     eventually(lambda: server.log.read_text().count(server.started) >= 4, REPLACED)
     before = set(descendants(server.pid))
     assert len(before) >= 4
+    eventually(lambda: sum(threads_of(pid) >= server.first_threads for pid in before) >= 4, REPLACED)
 
     with Asking(f"{server.url}/v1/manifests/{IMAGE_ID}") as asking, under_way(server) as begun:
         os.kill(server.pid, signal.SIGHUP)

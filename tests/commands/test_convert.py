@@ -314,15 +314,16 @@ def end_on_the_way(folder: Path, out: Path, command: list[str | Path], number: s
         file.write(b"begin" * 1000)
         file.truncate(4 << 40)
     with subprocess.Popen([*command, image, out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        eventually(lambda: any(name.startswith(f"{out.parent}/") for name in open_files(process.pid)))
+        eventually(lambda: any(file.st_blocks for file in open_files(process.pid, out.parent)))
         process.send_signal(number)
         return process.wait(60)
 
 
-def open_files(pid: int) -> Iterator[str]:
+def open_files(pid: int, folder: Path) -> Iterator[os.stat_result]:
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # It may have been closed meanwhile.
-            yield os.readlink(link)
+            if os.readlink(link).startswith(f"{folder}/"):
+                yield link.stat()
 
 
 def test_a_bar_is_shown_on_a_terminal_and_gone_before_the_result(image: Path, out: Path) -> None:

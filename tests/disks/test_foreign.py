@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from manifest_service.digests.engine import compute
+from manifest_service.disks.foreign import child
 from manifest_service.disks.foreign.inspection import QEMU_DRIVERS
 from manifest_service.disks.limits import DEFAULT_LIMITS, MIB, Limits
 from manifest_service.disks.opening import open_image
@@ -318,6 +319,12 @@ def test_a_conversion_that_takes_too_much_is_ended(tmp_path: Path, limits: Limit
     with raw.open("wb") as file:
         for _ in range(400):
             file.write(chance.randbytes(MIB))
+    assert _code(_make(raw, "vdi"), "vdi", limits) == FailureCode.CONVERSION_LIMIT
+
+
+def test_what_a_conversion_wrote_in_the_end_counts_too(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_POLL", 60)  # Nobody looks while it runs.
+    limits = replace(DEFAULT_LIMITS, scratch_size=SECTOR)
     assert _code(_make(raw, "vdi"), "vdi", limits) == FailureCode.CONVERSION_LIMIT
 
 

@@ -27,7 +27,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
         ROOT / "docs",
         target,
     ]
-    return target, subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    return target, subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
 
 
 def test_it_builds_without_a_warning(built: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

@@ -16,7 +16,7 @@ with atheris.instrument_imports(include=["manifest_service.disks"]):
 FINDS = Path(__file__).parent / "finds"
 _LARGEST = 1 << 17
 """Bytes of an input: images of a few small clusters reach all code."""
-_TIMEOUT = 30
+_TIMEOUT = 120
 _MEMORY = 1024
 """Seconds, and MiB, after which an input is a find: ours take milliseconds and no more memory than a few buffers."""
 

@@ -36,6 +36,7 @@ def test_each_base_is_cut_at_every_structure(number: int, tmp_path: Path) -> Non
             judge(image[:end], tmp_path)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("mode", "runs"), [("images", 5), ("bytes", 400)])
 def test_a_bounded_run_finds_nothing_and_leaves_nothing(mode: str, runs: int, tmp_path: Path) -> None:
     command = [*_FORGOTTEN_PEAK, sys.executable, "-m", "tests.fuzz", mode, "--seed", "1", "--runs", str(runs)]
@@ -46,7 +47,7 @@ def test_a_bounded_run_finds_nothing_and_leaves_nothing(mode: str, runs: int, tm
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        timeout=300,
+        timeout=500,
     )
 
     assert done.returncode == 0, done.stdout[-3000:]

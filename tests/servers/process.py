@@ -94,8 +94,9 @@ class Server(ABC):
         return self._process.pid
 
     def start(self) -> None:
-        """Start it and return when it answers. Nothing happens when it runs already."""
+        """Start it, where it does not run already, and return when it answers."""
         if self.running:
+            self._wait_for_answer()  # It may be recovering.
             return
         if not self._prepared:
             self.folder.mkdir(parents=True, exist_ok=True)
