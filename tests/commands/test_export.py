@@ -228,7 +228,7 @@ def test_memory_stays_flat(local: Database, tmp_path: Path) -> None:
 
     many = peak_of("export", "--config-file", config)
 
-    assert many < few + 8 << 20
+    assert many < few + (8 << 20)
 
 
 class Misbehaving(BaseHTTPRequestHandler):

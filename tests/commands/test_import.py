@@ -221,6 +221,6 @@ def test_memory_stays_flat(local: Database, key: PrivateKey, tmp_path: Path) -> 
     few.write_text("".join(bundle.read_text().splitlines(keepends=True)[:1200]))
 
     assert peak_of("import", "--unsigned", bundle, "--config-file", config) < (
-        peak_of("import", "--unsigned", few, "--config-file", config) + 8 << 20
+        peak_of("import", "--unsigned", few, "--config-file", config) + (8 << 20)
     )
     other.close()
